@@ -1,0 +1,1 @@
+"""Blob, the memory under it, and the two ways of moving it between processes."""
