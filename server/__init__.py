@@ -1,0 +1,1 @@
+"""The gRPC service over worker processes: starts, watches and buries them; never imports user code."""

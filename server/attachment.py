@@ -1,0 +1,182 @@
+"""One layer instance as the server sees it: its worker, its relay, and its last reply."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import Callable, Iterator
+
+from farlayer.blobs.mailbox import MailboxClosedError
+from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError
+from farlayer.protos.layer_service_pb2 import SHARED, LayerReply, LayerRequest, Setup
+from farlayer.protos.wire_errors import to_wire
+from farlayer.server.broker import Broker
+from farlayer.server.relay import Relay, SharedRelay, StreamedRelay
+from farlayer.server.supervisor import Supervisor, Worker
+
+logger = logging.getLogger(__name__)
+
+_BURIAL_S = 2.0
+"""How long to wait for the cause of a death after the mailbox ended."""
+_RENDEZVOUS_S = 10.0
+DEFAULT_TIMEOUT_S = 600.0
+"""For requests that name no deadline."""
+
+
+@dataclass
+class Answer:
+    """A reply, and the contents that follow it as chunks."""
+
+    reply: LayerReply
+    contents: list[memoryview] = field(default_factory=list)
+
+
+class Attachment:
+    """Runs the requests of one instance in order, each once.
+
+    Attributes:
+        instance: its id.
+        secret: who resumes it must know it.
+        layer: its layer's name.
+        type: "module.Class".
+        phase: as in Setup.
+        worker: who holds it; None before Setup.
+        last_sequence: the last request that was finished.
+    """
+
+    def __init__(self, setup: Setup, supervisor: Supervisor, broker: Broker) -> None:
+        self.instance = uuid.uuid4().hex
+        self.secret = secrets.token_bytes(16)
+        self.layer = setup.layer
+        self.type = f"{setup.module}.{setup.type}"
+        self.phase = setup.phase
+        self.worker: Worker | None = None
+        self.last_sequence = 0
+        self.on_death: Callable[[LayerReply], None] = lambda news: None
+        self._setup = setup
+        self._supervisor = supervisor
+        self._broker = broker
+        self._relay: Relay | None = None
+        self._handed_over = False
+        self._last: Answer | None = None
+        self._lock = threading.Lock()
+
+    def answer(self, request: LayerRequest, chunks: Iterator[bytes]) -> Answer:
+        """Runs a request, or repeats the answer where it was run before.
+
+        Never raises for what is wrong with a request, a layer or a worker: that is in the reply.
+        """
+        with self._lock:
+            if request.sequence == self.last_sequence and self._last is not None:
+                _skip_contents(request, chunks)
+                return Answer(self._last.reply, self._relay.repeat(self._last.reply) if self._relay else [])
+            try:
+                if request.sequence != self.last_sequence + 1 and not self._handed_over:
+                    raise ProtocolError(
+                        f"request {request.sequence} came for layer '{self.layer}', expected {self.last_sequence + 1}"
+                    )
+                answer = self._run(request, chunks)
+            except FarlayerError as error:
+                error.layer = error.layer or self.layer
+                logger.info("layer '%s', request %d: %s", self.layer, request.sequence, error.message)
+                answer = Answer(LayerReply(sequence=request.sequence, error=to_wire(error)))
+            self.last_sequence = request.sequence
+            self._last = Answer(answer.reply)
+            return answer
+
+    def _run(self, request: LayerRequest, chunks: Iterator[bytes]) -> Answer:
+        call = request.WhichOneof("call")
+        timeout_s = request.timeout_s or DEFAULT_TIMEOUT_S
+        if call == "setup":
+            self._start()
+        if self._relay is None:
+            raise ProtocolError("the first request of an instance must be Setup")
+        if call == "release" and request.release.overdue_call:
+            raise self._end_stuck_worker(request.release.overdue_call, timeout_s)
+        if call == "release" and self._handed_over:
+            return Answer(LayerReply(sequence=request.sequence))
+        try:
+            reply, contents = self._relay.exchange(request, chunks, timeout_s)
+        except MailboxClosedError as error:
+            raise self._death(call or "") from error
+        except DeadlineError as error:
+            raise self._end_stuck_worker(call or "", timeout_s) from error
+        if call == "setup" and not reply.HasField("error"):
+            self._complete(reply)
+        return Answer(reply, contents)
+
+    def _start(self) -> None:
+        if self._relay is not None:
+            raise ProtocolError(f"Setup came twice for layer '{self.layer}'")
+        setup = self._setup
+        self.worker = self._supervisor.hold(setup.worker or self.instance, self.instance, self.layer, self._tell_of_death)
+        channel = self.worker.open_channel(self.instance)
+        if setup.transport == SHARED:
+            try:
+                side = self._broker.take(setup.rendezvous, _RENDEZVOUS_S)
+            except FarlayerError:
+                channel.close()
+                raise
+            self._relay = SharedRelay(channel, side)
+        else:
+            self._relay = StreamedRelay(channel)
+
+    def _complete(self, reply: LayerReply) -> None:
+        assert self.worker is not None
+        reply.setup.instance = self.instance
+        reply.setup.secret = self.secret
+        reply.setup.worker = self.worker.name
+        reply.setup.pid = self.worker.pid
+        if self._setup.direct and isinstance(self._relay, SharedRelay):
+            self._relay.hand_over(reply.sequence)
+            self._handed_over = True
+            reply.setup.direct = True
+
+    # The end
+
+    def close(self) -> None:
+        """Ends the instance, also in mid-call: its mailbox is closed, and its worker ended if it holds no other."""
+        if self._relay is not None:
+            self._relay.close()
+        if self.worker is not None:
+            self._supervisor.let_go(self.worker, self.instance)
+            self.worker = None
+
+    def _death(self, call: str) -> WorkerDiedError:
+        assert self.worker is not None
+        return self._with_layer(self.worker.death(_BURIAL_S), call)
+
+    def _with_layer(self, cause: WorkerDiedError, call: str) -> WorkerDiedError:
+        during = f" in {call}" if call else ""
+        return WorkerDiedError(
+            f"layer '{self.layer}' ({self.type}){during}: {cause.message}",
+            signal=cause.signal,
+            exit_code_of_worker=cause.exit_code_of_worker,
+            log_lines=cause.log_lines,
+            remedy="see the lines above; the other layers' workers are not affected",
+            layer=self.layer,
+        )
+
+    def _end_stuck_worker(self, call: str, timeout_s: float) -> DeadlineError:
+        assert self.worker is not None
+        self.worker.kill(f"layer '{self.layer}' took longer than {timeout_s:g} s in {call}", stacks=True)
+        log = "\n".join(f"    {line}" for line in self.worker.log_tail())
+        return DeadlineError(
+            f"layer '{self.layer}' ({self.type}) did not finish {call} within {timeout_s:g} s; "
+            f"its worker (pid {self.worker.pid}) was ended. Last lines of the worker:\n{log}",
+            remedy="raise --timeout, or see in the stacks above where it hangs",
+            layer=self.layer,
+        )
+
+    def _tell_of_death(self, cause: WorkerDiedError) -> None:
+        self.on_death(LayerReply(error=to_wire(self._with_layer(cause, ""))))
+
+
+def _skip_contents(request: LayerRequest, chunks: Iterator[bytes]) -> None:
+    """Takes from the stream what follows a request that will not be run again."""
+    due = sum(contents.size_bytes for contents in request.contents)
+    while due > 0:
+        due -= len(next(chunks))

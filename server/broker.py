@@ -1,0 +1,135 @@
+"""Where descriptors change hands: a SEQPACKET socket beside the gRPC one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+
+from google.protobuf.message import DecodeError
+
+from farlayer.blobs.mailbox import Mailbox, MailboxClosedError, close_all, socket_name
+from farlayer.blobs.segment import SharedSegment
+from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, TransportError
+from farlayer.protos.layer_service_pb2 import BrokerReply, BrokerRequest
+
+logger = logging.getLogger(__name__)
+
+_FIRST_LETTER_S = 10.0
+"""A connection that says nothing for so long is closed."""
+_MAX_WAITING = 1024
+"""Connections that registered and whose Setup has not come yet."""
+
+
+class Broker:
+    """Answers canaries, and keeps the connections on which descriptors of instances will travel.
+
+    Args:
+        path: where the socket is made; an old one there is replaced. "@name" is an abstract name, which leaves no file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._registered: dict[bytes, Mailbox] = {}
+        self._changed = threading.Condition()
+
+    def start(self) -> None:
+        """Listens, and answers from a thread of its own."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._unlink()
+        self._socket.bind(socket_name(self.path))
+        if not self._is_abstract:
+            os.chmod(self.path, 0o600)
+        self._socket.listen(64)
+        threading.Thread(target=self._accept, name="farlayer-broker", daemon=True).start()
+
+    def close(self) -> None:
+        """Stops listening and drops the connections that nobody took."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._socket.close()
+        self._unlink()
+        with self._changed:
+            for mailbox in self._registered.values():
+                mailbox.close()
+            self._registered.clear()
+
+    @property
+    def _is_abstract(self) -> bool:
+        return self.path.startswith("@")
+
+    def _unlink(self) -> None:
+        if not self._is_abstract and os.path.exists(self.path):
+            os.unlink(self.path)
+
+    def take(self, rendezvous: bytes, timeout_s: float) -> Mailbox:
+        """The connection that registered under this name; owned by the caller.
+
+        Raises:
+            TransportError: none did in time.
+        """
+        with self._changed:
+            if self._changed.wait_for(lambda: rendezvous in self._registered, timeout_s):
+                return self._registered.pop(rendezvous)
+        raise TransportError("Setup asks for shared memory, but its sender did not come to the broker")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=self._greet, args=(Mailbox(connection),), daemon=True).start()
+
+    def _greet(self, mailbox: Mailbox) -> None:
+        try:
+            message, descriptors = mailbox.receive(_FIRST_LETTER_S)
+            request = _parse(message, descriptors)
+            if request.WhichOneof("request") == "register":
+                close_all(descriptors)
+                self._register(request.register.rendezvous, mailbox)
+                return
+            reply = BrokerReply(error=_answer_canary(request.canary.nonce, descriptors))
+            mailbox.send(reply.SerializeToString())
+        except (MailboxClosedError, DeadlineError):
+            pass
+        except FarlayerError as error:
+            logger.warning("a connection to the broker is closed: %s", error)
+        mailbox.close()
+
+    def _register(self, rendezvous: bytes, mailbox: Mailbox) -> None:
+        with self._changed:
+            if rendezvous in self._registered or len(self._registered) >= _MAX_WAITING:
+                mailbox.send(BrokerReply(error="this name is taken, or too many wait").SerializeToString())
+                mailbox.close()
+                return
+            mailbox.send(BrokerReply().SerializeToString())
+            self._registered[rendezvous] = mailbox
+            self._changed.notify_all()
+
+
+def _parse(message: bytes, descriptors: list[int]) -> BrokerRequest:
+    try:
+        return BrokerRequest.FromString(message)
+    except DecodeError as error:
+        close_all(descriptors)
+        raise ProtocolError("what came at the broker is no BrokerRequest") from error
+
+
+def _answer_canary(nonce: bytes, descriptors: list[int]) -> str:
+    """Reads the nonce from the segment and writes its complement there. Returns what went wrong, or nothing."""
+    if len(descriptors) != 1 or not nonce or len(nonce) % 4:
+        close_all(descriptors)
+        return "a canary comes with one segment and a nonce of whole float32 values"
+    try:
+        segment = SharedSegment.open(descriptors[0], len(nonce))
+    except ProtocolError as error:
+        return error.message
+    view = memoryview(segment.array).cast("B")
+    if bytes(view) != nonce:
+        return "the segment does not hold the nonce"
+    view[:] = bytes(255 - byte for byte in nonce)
+    return ""
