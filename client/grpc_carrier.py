@@ -1,0 +1,254 @@
+"""The carrier that always works: an Attach stream to a server, resumed when its connection breaks."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from typing import Callable, Iterator, Optional
+
+import grpc
+
+from farlayer.blobs.chunks import split
+from farlayer.blobs.mailbox import Mailbox, MailboxClosedError
+from farlayer.client.carrier import Parcel, Return
+from farlayer.client.descriptor_line import DescriptorLine
+from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerUnavailableError
+from farlayer.protos.layer_service_pb2 import Chunk, LayerReply, LayerRequest, Release, Resume, SetupResult
+from farlayer.protos.layer_service_pb2_grpc import LayerServiceStub
+from farlayer.protos.wire_errors import from_wire
+
+logger = logging.getLogger(__name__)
+
+_WINDOW = 8
+"""Replies that wait for the caller; with chunks of 1 MiB this bounds memory."""
+_RETRY_S = 0.2
+_RELEASE_S = 2.0
+_GRACE_S = 10.0
+"""The server keeps a request's deadline and answers with its outcome; only beyond this do we give up on the server."""
+
+
+class GrpcCarrier:
+    """One Attach stream.
+
+    Args:
+        stub: of the server.
+        address: of the server, for messages.
+        resume_window_s: how long the server keeps an instance whose stream broke.
+        line: where descriptors travel, for shared memory; None for streamed contents. Owned by the carrier.
+    """
+
+    def __init__(
+        self, stub: LayerServiceStub, address: str, resume_window_s: float, line: Optional[DescriptorLine]
+    ) -> None:
+        self._stub = stub
+        self._address = address
+        self._resume_window_s = resume_window_s
+        self._line = line
+        self._replies: queue.Queue[LayerReply | FarlayerError] = queue.Queue(_WINDOW)
+        self._setup: SetupResult | None = None
+        self._in_flight: Parcel | None = None
+        self._delivered = 0
+        self._sequence = 0
+        self._released = False
+        self._closed = threading.Event()
+        self._stream: _Stream | None = None
+        self._reader: threading.Thread | None = None
+        self.on_news: Callable[[FarlayerError], None] = lambda error: None
+
+    # Calls
+
+    def call(self, parcel: Parcel, *, timeout_s: float) -> Return:
+        """See Carrier."""
+        parcel.request.timeout_s = timeout_s
+        self._sequence = parcel.request.sequence
+        if self._line is not None and parcel.new:
+            self._send_descriptors(self._line, parcel)
+        self._delivered = 0
+        self._in_flight = parcel
+        if self._stream is None:
+            self._stream = _Stream(self._stub)
+            self._reader = threading.Thread(target=self._read, name="farlayer-replies", daemon=True)
+            self._reader.start()
+        self._stream.send(parcel)
+        reply = self._receive(timeout_s + _GRACE_S)
+        if reply.HasField("setup"):
+            self._setup = reply.setup
+        new = []
+        if self._line is not None and reply.new_segments:
+            new = self._line.receive(reply, timeout_s)
+        if not reply.contents:
+            self._in_flight = None
+        return Return(reply, new, self._chunks(reply, timeout_s))
+
+    def _send_descriptors(self, line: DescriptorLine, parcel: Parcel) -> None:
+        try:
+            line.send(parcel.request.sequence, parcel.descriptors)
+        except MailboxClosedError as error:
+            raise WorkerUnavailableError(
+                f"the broker of the server at {self._address} is gone", remedy="is the server still running?"
+            ) from error
+
+    def receive_mailbox(self, sequence: int, timeout_s: float) -> Mailbox:
+        """The mailbox to the worker that Setup asked for and the reply promised."""
+        if self._line is None:
+            raise ProtocolError("a mailbox was promised, but there is no way for descriptors")
+        return self._line.receive_mailbox(sequence, timeout_s)
+
+    def _receive(self, timeout_s: float) -> LayerReply:
+        try:
+            found = self._replies.get(timeout=timeout_s)
+        except queue.Empty:
+            raise DeadlineError(
+                f"the server at {self._address} did not answer within {timeout_s:g} s", remedy="is its host overloaded?"
+            ) from None
+        if isinstance(found, FarlayerError):
+            self._replies.put(found)  # for whoever asks next
+            raise found
+        return found
+
+    def _chunks(self, reply: LayerReply, timeout_s: float) -> Iterator[bytes]:
+        due = sum(contents.size_bytes for contents in reply.contents)
+        while due > 0:
+            piece = self._receive(timeout_s).chunk.bytes
+            due -= len(piece)
+            if due == 0:
+                self._in_flight = None
+            yield piece
+
+    # The reader's thread
+
+    def _read(self) -> None:
+        """Delivers what comes, and resumes the stream when it breaks."""
+        while self._stream is not None:
+            try:
+                skip = self._delivered
+                for reply in self._stream:
+                    if reply.HasField("resume"):
+                        continue
+                    if reply.sequence == 0:
+                        error = from_wire(reply.error)
+                        self.on_news(error)
+                        self._deliver(error)
+                        return
+                    if skip > 0:
+                        skip -= 1  # a part of the reply that had come before the stream broke
+                        continue
+                    self._delivered += 1
+                    self._deliver(reply)
+                broken: FarlayerError = WorkerUnavailableError(f"the server at {self._address} ended the stream")
+            except grpc.RpcError as error:
+                broken = from_rpc_error(error, self._address)
+            if self._closed.is_set() or self._released:
+                self._deliver(broken)
+                return
+            if not self._resume(broken):
+                self.on_news(broken)
+                self._deliver(broken)
+                return
+
+    def _deliver(self, found: LayerReply | FarlayerError) -> None:
+        while not self._closed.is_set():
+            try:
+                self._replies.put(found, timeout=1.0)
+                return
+            except queue.Full:
+                continue  # the caller is slow, or gone: then close() is next
+
+    def _resume(self, broken: FarlayerError) -> bool:
+        """Takes the instance up again on a new stream. Returns whether the server still had it."""
+        if self._setup is None or not isinstance(broken, WorkerUnavailableError):
+            return False
+        logger.warning("the connection to %s broke (%s); resuming", self._address, broken.message)
+        deadline = time.monotonic() + self._resume_window_s
+        while time.monotonic() < deadline and not self._closed.wait(_RETRY_S):
+            stream = _Stream(self._stub)
+            stream.send(Parcel(LayerRequest(resume=Resume(instance=self._setup.instance, secret=self._setup.secret))))
+            try:
+                first = next(iter(stream))
+            except (grpc.RpcError, StopIteration):
+                continue  # not reachable yet
+            if first.HasField("resume"):
+                self._stream = stream
+                if self._in_flight is not None:
+                    stream.send(self._in_flight)
+                logger.warning("the connection to %s was resumed", self._address)
+                return True
+            if "has not ended" not in first.error.message:
+                return False  # the server does not know the instance any more
+            stream.close()
+        return False
+
+    def release(self, overdue_call: str = "", timeout_s: float = _RELEASE_S) -> FarlayerError | None:
+        """Tells the server that the instance is not needed any more, without waiting for ever.
+
+        Args:
+            overdue_call: a call on the mailbox that did not come back: its worker is ended.
+
+        Returns:
+            What the server says of the overdue call.
+        """
+        if self._stream is None or self._in_flight is not None or self._closed.is_set():
+            return None
+        self._released = True
+        self._sequence += 1
+        request = LayerRequest(sequence=self._sequence, release=Release(overdue_call=overdue_call))
+        try:
+            reply = self.call(Parcel(request), timeout_s=timeout_s).reply
+        except FarlayerError as error:
+            logger.debug("no orderly release: %s", error)
+            return None
+        return from_wire(reply.error) if reply.HasField("error") else None
+
+    def close(self) -> None:
+        """See Carrier."""
+        if self._closed.is_set():
+            return
+        self.release()
+        self._closed.set()
+        if self._stream is not None:
+            self._stream.close()
+        if self._line is not None:
+            self._line.close()
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join(5.0)
+
+
+class _Stream:
+    """One gRPC stream, with its requests fed from a queue."""
+
+    def __init__(self, stub: LayerServiceStub) -> None:
+        self._parcels: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
+        self._call = stub.Attach(self._requests())
+
+    def send(self, parcel: Parcel) -> None:
+        self._parcels.put(parcel)
+
+    def close(self) -> None:
+        self._parcels.put(None)
+        self._call.cancel()
+
+    def __iter__(self) -> Iterator[LayerReply]:
+        return iter(self._call)
+
+    def _requests(self) -> Iterator[LayerRequest]:
+        while (parcel := self._parcels.get()) is not None:
+            yield parcel.request
+            for piece in split(parcel.contents):
+                yield LayerRequest(sequence=parcel.request.sequence, chunk=Chunk(bytes=piece))
+
+
+def from_rpc_error(error: grpc.RpcError, address: str) -> FarlayerError:
+    """The error of our tree that a gRPC status stands for."""
+    status = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    details = (error.details() if isinstance(error, grpc.Call) else "") or str(error)
+    if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+        return WorkerUnavailableError(
+            f"the server at {address} cannot be reached: {details}", remedy="does `farlayer serve` run there?"
+        )
+    if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return WorkerUnavailableError(
+            f"the server at {address} did not answer in time", remedy="does `farlayer serve` run there?"
+        )
+    return ProtocolError(f"the server at {address} ended the call: {status.name}: {details}")
