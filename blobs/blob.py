@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, NoReturn, Union, cast
+from typing import Iterable, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,9 +175,7 @@ class Blob:
         if self._count != other.count:
             raise BlobError(f"cannot share {part} between shapes {self.shape} and {other.shape}: the counts differ")
 
-    def adopt(
-        self, shape: tuple[int, ...] | None, capacity: int, data: Segment | None, diff: Segment | None
-    ) -> None:
+    def adopt(self, shape: tuple[int, ...] | None, capacity: int, data: Segment | None, diff: Segment | None) -> None:
         """Takes over shape and memory that the other side of a session gave the same blob.
 
         Raises:
@@ -205,9 +203,9 @@ def _product(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _checked_shape(dims: tuple[Union[int, Iterable[int]], ...]) -> tuple[int, ...]:
+def _checked_shape(dims: tuple[int | Iterable[int], ...]) -> tuple[int, ...]:
     if len(dims) == 1 and not isinstance(dims[0], (int, np.integer)):
-        dims = tuple(cast("Iterable[int]", dims[0]))
+        dims = tuple(dims[0])
     try:
         shape = tuple(_as_int(dim) for dim in dims)
     except TypeError as error:

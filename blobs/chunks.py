@@ -36,7 +36,7 @@ class ContentSync:
         self._forget_all_but(segments)
         pieces = []
         for segment_id, segment in segments.items():
-            view = memoryview(segment.array).cast("B")
+            view = segment.view
             digest = xxhash.xxh3_128_digest(view)
             if self._known.get(segment_id) != digest:
                 self._known[segment_id] = digest
@@ -61,7 +61,7 @@ class ContentSync:
                     f"contents of {contents.size_bytes} bytes came for segment {contents.segment}, which "
                     + ("was never announced" if segment is None else f"has {segment.size_bytes}")
                 )
-            view = memoryview(segment.array).cast("B")
+            view = segment.view
             _fill(view, chunks, contents.segment)
             self._known[contents.segment] = xxhash.xxh3_128_digest(view)
             total += contents.size_bytes

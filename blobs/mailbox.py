@@ -212,7 +212,9 @@ def _read_spill(descriptor: int, length: int) -> bytes:
     """Reads a spilled message and closes its descriptor. Reads, never maps: the sender could shrink the file."""
     try:
         if length > MAX_MESSAGE_BYTES or os.fstat(descriptor).st_size != length:
-            raise ProtocolError(f"a spilled message announced with {length} bytes has another size or is over the limit")
+            raise ProtocolError(
+                f"a spilled message announced with {length} bytes has another size or is over the limit"
+            )
         chunks = []
         offset = 0
         while offset < length:
@@ -226,4 +228,3 @@ def _read_spill(descriptor: int, length: int) -> bytes:
         raise ProtocolError(f"a spilled message cannot be read: {error}") from error
     finally:
         os.close(descriptor)
-

@@ -32,6 +32,11 @@ class Segment:
         self.array = array
         self.size_bytes = array.nbytes
 
+    @property
+    def view(self) -> memoryview:
+        """The whole segment as bytes, writable."""
+        return self.array.data.cast("B") if self.size_bytes else memoryview(bytearray())  # empty ones have no cast
+
 
 class HeapSegment(Segment):
     """Memory of this process alone."""
@@ -133,5 +138,3 @@ def heap(size_bytes: int) -> Segment:
 def shared(size_bytes: int) -> Segment:
     """The allocator of blobs that another process of this host will see."""
     return SharedSegment.create(size_bytes)
-
-

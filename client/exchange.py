@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from farlayer.blobs.blob import Blob
 from farlayer.blobs.chunks import ContentSync
@@ -23,7 +24,8 @@ class Exchange(Protocol):
     bytes_moved: int
 
     @property
-    def params(self) -> list[Blob]: ...
+    def params(self) -> list[Blob]:
+        """The blobs that the layer added."""
 
     def pack(self, request: LayerRequest) -> Parcel:
         """Puts into a parcel what changed since the last one."""

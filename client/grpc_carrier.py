@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from typing import Callable, Iterator, Optional
+from collections.abc import Callable, Iterator
 
 import grpc
 
@@ -40,7 +40,7 @@ class GrpcCarrier:
     """
 
     def __init__(
-        self, stub: LayerServiceStub, address: str, resume_window_s: float, line: Optional[DescriptorLine]
+        self, stub: LayerServiceStub, address: str, resume_window_s: float, line: DescriptorLine | None
     ) -> None:
         self._stub = stub
         self._address = address

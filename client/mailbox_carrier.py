@@ -73,4 +73,3 @@ class MailboxCarrier:
         if self._mailbox is not None:
             self._mailbox.close()
         self._lease.close()
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from dataclasses import dataclass
 
 import grpc
@@ -13,7 +14,7 @@ from farlayer.blobs.mailbox import Mailbox, close_all
 from farlayer.blobs.segment import SharedSegment
 from farlayer.client.grpc_carrier import from_rpc_error
 from farlayer.client.options import ClientOptions
-from farlayer.protos.errors import FarlayerError, TransportError, VersionError
+from farlayer.protos.errors import FarlayerError, TransportError, VersionError, WorkerUnavailableError
 from farlayer.protos.layer_service_pb2 import BrokerReply, BrokerRequest, Canary, DescribeReply, DescribeRequest
 from farlayer.protos.layer_service_pb2_grpc import LayerServiceStub
 
@@ -23,6 +24,7 @@ OLDEST_VERSION = 1
 NEWEST_VERSION = 1
 _NONCE_BYTES = 64
 _CANARY_S = 5.0
+_RETRY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,24 @@ class Choice:
 
 
 def describe(stub: LayerServiceStub, address: str, *, client: str, timeout_s: float) -> DescribeReply:
-    """Asks a server what it is.
+    """Asks a server what it is; while it cannot be reached, again until `timeout_s` is over.
 
     Raises:
         WorkerUnavailableError: it does not answer.
         VersionError: it speaks no protocol version that we speak.
     """
     request = DescribeRequest(oldest_version=OLDEST_VERSION, newest_version=NEWEST_VERSION, client=client)
-    try:
-        return stub.Describe(request, timeout=timeout_s, wait_for_ready=True)
-    except grpc.RpcError as error:
-        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-            raise VersionError(f"the server at {address} refuses: {error.details()}") from error
-        raise from_rpc_error(error, address) from error
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return stub.Describe(request, timeout=max(deadline - time.monotonic(), 0.1))
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                raise VersionError(f"the server at {address} refuses: {error.details()}") from error
+            found = from_rpc_error(error, address)
+            if not isinstance(found, WorkerUnavailableError) or time.monotonic() > deadline - _RETRY_S:
+                raise found from error
+        time.sleep(_RETRY_S)  # it may just be starting
 
 
 def choose(address: str, description: DescribeReply, options: ClientOptions) -> Choice:
@@ -108,7 +115,7 @@ def try_canary(broker_path: str) -> str:
         return f"the broker cannot be reached ({error.strerror})"
     try:
         segment = SharedSegment.create(_NONCE_BYTES)
-        view = memoryview(segment.array).cast("B")
+        view = segment.view
         view[:] = nonce
         mailbox.send(BrokerRequest(canary=Canary(nonce=nonce)).SerializeToString(), [segment.descriptor])
         message, descriptors = mailbox.receive(_CANARY_S)

@@ -25,7 +25,7 @@ class ClientOptions:
     carrier: str = "auto"
     transport: str = "auto"
     timeout_s: float = 600.0
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
         for name, known in (("carrier", CARRIERS), ("transport", TRANSPORTS)):

@@ -27,12 +27,12 @@ Layers that no pattern fits run where they would run without the file.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
-from typing import Mapping
 
 from farlayer.blobs.segment import Allocator
 from farlayer.client.launchers.static import check_address
@@ -131,7 +131,9 @@ class _Checker:
         for address in addresses:
             check_address(address)
         if addresses and ("python" in table or "python_path" in table):
-            raise self.error(where, "either addresses, or python and python_path", "a server's own options decide these")
+            raise self.error(
+                where, "either addresses, or python and python_path", "a server's own options decide these"
+            )
         workers = table.get("workers")
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise self.error(f"{where}.workers", "a whole number above 0")
@@ -158,7 +160,9 @@ class _Checker:
         if target.startswith(_POOL_PREFIX):
             name = target[len(_POOL_PREFIX) :]
             if name not in pools:
-                raise self.error(where, f"a pool of the file, not '{name}'", f"known pools: {', '.join(pools) or 'none'}")
+                raise self.error(
+                    where, f"a pool of the file, not '{name}'", f"known pools: {', '.join(pools) or 'none'}"
+                )
         elif target != IN_PROCESS:
             try:
                 check_address(target)
@@ -209,7 +213,9 @@ class PlacementHost:
         if not target:
             return self._default
         if target not in self._hosts:
-            self._hosts[target] = self._stack.enter_context(self._make(target))
+            host = self._make(target)
+            self._stack.enter_context(host)
+            self._hosts[target] = host
         return self._hosts[target]
 
     def _make(self, target: str) -> Pool | InProcessHost:

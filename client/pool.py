@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Sequence
+from typing import Protocol
 
 from farlayer.blobs.blob import Blob
 from farlayer.blobs.segment import Allocator, heap

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Callable, Sequence, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,8 +66,8 @@ class RemoteLayer:
         """
         if shapes:
             self._check_count(len(shapes))
-        for blob, shape in zip(self.bottom, shapes):
-            blob.reshape(shape)
+            for blob, shape in zip(self.bottom, shapes, strict=True):
+                blob.reshape(shape)
         self.session.reshape()
         return [blob.shape for blob in self.top]
 
@@ -157,7 +158,7 @@ class RemoteLayer:
 
     def _fill(self, bottoms: Sequence[ArrayLike]) -> None:
         self._check_count(len(bottoms))
-        for blob, bottom in zip(self.bottom, bottoms):
+        for blob, bottom in zip(self.bottom, bottoms, strict=True):
             array = np.asarray(bottom, np.float32)
             blob.reshape(array.shape)
             blob.data[...] = array
@@ -176,19 +177,24 @@ class RemoteLayer:
 
     def _prepare_backward(self, top_diffs: Sequence[ArrayLike], propagate_down: Sequence[bool] | None) -> list[bool]:
         name = self.session.spec.name
-        if top_diffs and len(top_diffs) != len(self.top):
-            raise BlobError(f"layer '{name}' has {len(self.top)} tops; {len(top_diffs)} diffs came", layer=name)
         flags = [True] * len(self.bottom) if propagate_down is None else [bool(flag) for flag in propagate_down]
         if len(flags) != len(self.bottom):
             raise BlobError(
                 f"layer '{name}' has {len(self.bottom)} bottoms; propagate_down has {len(flags)} flags", layer=name
             )
-        for blob, diff in zip(self.top, top_diffs):
+        if top_diffs:
+            self._fill_top_diffs(top_diffs)
+        return flags
+
+    def _fill_top_diffs(self, top_diffs: Sequence[ArrayLike]) -> None:
+        name = self.session.spec.name
+        if len(top_diffs) != len(self.top):
+            raise BlobError(f"layer '{name}' has {len(self.top)} tops; {len(top_diffs)} diffs came", layer=name)
+        for blob, diff in zip(self.top, top_diffs, strict=True):
             array = np.asarray(diff, np.float32)
             if array.shape not in ((), blob.shape):
                 raise BlobError(f"layer '{name}': a top of shape {blob.shape} got a diff of {array.shape}", layer=name)
             blob.diff[...] = array
-        return flags
 
     def _bottom_diffs(self, flags: Sequence[bool]) -> list[Array | None]:
-        return [blob.diff.copy() if flag else None for blob, flag in zip(self.bottom, flags)]
+        return [blob.diff.copy() if flag else None for blob, flag in zip(self.bottom, flags, strict=True)]

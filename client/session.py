@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Callable, Protocol, Sequence, TypeVar
+from typing import Protocol, TypeVar
 
 from farlayer.blobs.blob import Blob
 from farlayer.client.carrier import Carrier
@@ -93,13 +94,20 @@ class Connector(Protocol):
     """Makes the way of one instance to where it runs."""
 
     @property
-    def server(self) -> str: ...
+    def server(self) -> str:
+        """Address, empty for this process."""
+
     @property
-    def carrier(self) -> str: ...
+    def carrier(self) -> str:
+        """One of "mailbox", "grpc", "in-process"."""
+
     @property
-    def transport(self) -> str: ...
+    def transport(self) -> str:
+        """One of "shared", "streamed", "in place"."""
+
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """Why these."""
 
     def attach(self, setup: Setup) -> Carrier:
         """Makes the carrier, and enters into Setup what the other end must know."""
@@ -173,7 +181,7 @@ class LayerSession:
         self._in_order(lambda: self._backward(flags))
 
     def invoke(self, method: str, *args: object, **kwargs: object) -> object:
-        """Calls a method of the user's object with plain values (see farlayer.protos.values), and returns its result."""
+        """Calls a method of the user's object. Arguments and result are plain values: see farlayer.protos.values."""
         return self._in_order(lambda: self._invoke(method, args, kwargs))
 
     def exchange_state(self, assign: dict[str, object], read: Sequence[str]) -> dict[str, object]:

@@ -24,6 +24,8 @@ Inside an Attach stream and in a mailbox, errors travel as `layer_service.proto`
 (see `farlayer.protos.wire_errors`).
 """
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 

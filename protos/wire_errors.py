@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from functools import lru_cache
 from types import TracebackType
 
 from farlayer.protos import errors
@@ -17,6 +16,7 @@ from farlayer.protos.values import to_wire as value_to_wire
 _KINDS: dict[str, type[FarlayerError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, FarlayerError)
 }
+_combinations: dict[type[BaseException], type[LayerError]] = {}
 _IMPORT_SYSTEM = ("<frozen importlib", importlib.__file__)
 
 
@@ -93,17 +93,20 @@ def _layer_error(message: Error) -> LayerError:
     return error
 
 
-@lru_cache(maxsize=256)
 def _combined(original: type[BaseException]) -> type[LayerError]:
-    """A class that is both LayerError and the type that user code raised."""
+    """A class that is both LayerError and the type that user code raised; the same one each time."""
     if original is Exception or not issubclass(original, Exception):
         return LayerError
-    try:
-        combined: type[LayerError] = type(original.__name__, (LayerError, original), {"__module__": original.__module__})
-        combined("probe")
-    except TypeError:
-        return LayerError  # a type of an incompatible layout, or with a constructor of its own demands
-    return combined
+    if original not in _combinations:
+        try:
+            combined: type[LayerError] = type(
+                original.__name__, (LayerError, original), {"__module__": original.__module__}
+            )
+            combined("probe")
+        except TypeError:
+            combined = LayerError  # a type of an incompatible layout
+        _combinations[original] = combined
+    return _combinations[original]
 
 
 def _known_type(qualified: str) -> type[BaseException] | None:

@@ -6,8 +6,8 @@ import logging
 import secrets
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Callable, Iterator
 
 from farlayer.blobs.mailbox import MailboxClosedError
 from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError
@@ -112,7 +112,9 @@ class Attachment:
         if self._relay is not None:
             raise ProtocolError(f"Setup came twice for layer '{self.layer}'")
         setup = self._setup
-        self.worker = self._supervisor.hold(setup.worker or self.instance, self.instance, self.layer, self._tell_of_death)
+        self.worker = self._supervisor.hold(
+            setup.worker or self.instance, self.instance, self.layer, self._tell_of_death
+        )
         channel = self.worker.open_channel(self.instance)
         if setup.transport == SHARED:
             try:

@@ -128,7 +128,7 @@ def _answer_canary(nonce: bytes, descriptors: list[int]) -> str:
         segment = SharedSegment.open(descriptors[0], len(nonce))
     except ProtocolError as error:
         return error.message
-    view = memoryview(segment.array).cast("B")
+    view = segment.view
     if bytes(view) != nonce:
         return "the segment does not hold the nonce"
     view[:] = bytes(255 - byte for byte in nonce)

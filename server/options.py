@@ -27,6 +27,7 @@ class ServerOptions:
         resume_window_s: how long an instance outlives its broken stream, in seconds.
         worker_end_s: how long a worker that is no longer needed may take for its exit handlers before SIGKILL.
         lifeline: descriptor whose end-of-file tells that whoever started the server is gone; -1 for none.
+        parent: process whose end has the same meaning (a forked child of it may hold the lifeline); 0 for none.
         ready: descriptor on which the address is written once the server listens; -1 for none.
         remove_folder: folder that the server removes at its end, with its sockets; "" for none.
         log_level: "DEBUG", "INFO", "WARNING" or "ERROR".
@@ -40,6 +41,7 @@ class ServerOptions:
     resume_window_s: float = 30.0
     worker_end_s: float = 2.0
     lifeline: int = -1
+    parent: int = 0
     ready: int = -1
     remove_folder: str = ""
     log_level: str = "INFO"
@@ -82,6 +84,4 @@ def check_address(address: str) -> None:
                 remedy="write unix:/run/farlayer/worker.sock",
             )
     elif not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", address):
-        raise InputError(
-            f"'{address}' is no address of a server", remedy="write host:port, [ipv6]:port or unix:/path"
-        )
+        raise InputError(f"'{address}' is no address of a server", remedy="write host:port, [ipv6]:port or unix:/path")

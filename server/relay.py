@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -58,9 +59,7 @@ class StreamedRelay:
         self, request: LayerRequest, chunks: Iterator[bytes], timeout_s: float
     ) -> tuple[LayerReply, list[memoryview]]:
         """See Relay."""
-        new = []
-        for offer in request.new_segments:
-            new.append(self._take(offer).descriptor)
+        new = [self._take(offer).descriptor for offer in request.new_segments]
         self._sync.read(request, self._segments, chunks)
         request.ClearField("contents")
         self._channel.send(request.SerializeToString(), new)
@@ -68,7 +67,7 @@ class StreamedRelay:
 
         message, descriptors = self._channel.receive(timeout_s)
         reply = _parse(message, descriptors)
-        for offer, opened in zip(reply.new_segments, open_segments(reply, descriptors)):
+        for offer, opened in zip(reply.new_segments, open_segments(reply, descriptors), strict=True):
             if isinstance(opened, SharedSegment):
                 self._segments[offer.segment] = opened
         self._retire(reply)
@@ -76,7 +75,9 @@ class StreamedRelay:
 
     def _take(self, offer: SegmentOffer) -> SharedSegment:
         if offer.size_bytes % 4 or offer.size_bytes > MAX_COUNT * 4:
-            raise ProtocolError(f"a segment of {offer.size_bytes} bytes cannot be: whole float32 values, at most {MAX_COUNT}")
+            raise ProtocolError(
+                f"a segment of {offer.size_bytes} bytes: at most {MAX_COUNT} float32 values are allowed"
+            )
         known = self._segments.get(offer.segment)
         if known is None or known.size_bytes != offer.size_bytes:
             # Known is a segment whose request broke off with its stream, and comes again.
@@ -85,7 +86,7 @@ class StreamedRelay:
 
     def repeat(self, reply: LayerReply) -> list[memoryview]:
         """See Relay. The segments still hold what the reply said: nothing ran since."""
-        return [memoryview(self._segments[contents.segment].array).cast("B") for contents in reply.contents]
+        return [self._segments[contents.segment].view for contents in reply.contents]
 
     def close(self) -> None:
         """See Relay."""
@@ -177,5 +178,3 @@ def _parse(message: bytes, descriptors: list[int]) -> LayerReply:
     except DecodeError as error:
         close_all(descriptors)
         raise ProtocolError("what the worker sent is no LayerReply") from error
-
-

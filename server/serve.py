@@ -31,6 +31,8 @@ SERVICE = DESCRIPTOR.services_by_name["LayerService"].full_name
 _MAX_STREAMS = 1024
 """Attach streams at one time. Each holds a thread, since user code may take long."""
 
+_PARENT_CHECK_S = 1.0
+
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -72,9 +74,7 @@ class Server:
         )
         add_LayerServiceServicer_to_server(self._servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
-        )
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.address = self._bind()
         self._broker.start()
         self._grpc.start()
@@ -98,7 +98,7 @@ class Server:
             raise InputError(f"cannot listen on '{listen}'", remedy="is the port taken, or the host not ours?")
         return f"{listen.rpartition(':')[0]}:{port}"
 
-    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    def _set_health(self, status: int) -> None:
         self._health.set("", status)
         self._health.set(SERVICE, status)
 
@@ -107,9 +107,10 @@ class Server:
         self._stop.set()
 
     def wait(self) -> None:
-        """Returns after stop was called."""
-        while not self._stop.wait(3600):
-            pass
+        """Returns after stop was called, or when options.parent is gone."""
+        while not self._stop.wait(_PARENT_CHECK_S):
+            if self._options.parent and os.getppid() != self._options.parent:
+                return
 
     def close(self, *, drain_s: float) -> None:
         """Ends: takes no new layers, waits for those that are held, ends the workers."""

@@ -9,8 +9,8 @@ import platform
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Iterator
 
 import grpc
 
@@ -99,9 +99,7 @@ class LayerServicer(LayerServiceServicer):
 
     # Attach
 
-    def Attach(
-        self, request_iterator: Iterator[LayerRequest], context: grpc.ServicerContext
-    ) -> Iterator[LayerReply]:
+    def Attach(self, request_iterator: Iterator[LayerRequest], context: grpc.ServicerContext) -> Iterator[LayerReply]:
         """See layer_service.proto."""
         stream = _Stream()
         if not context.add_callback(lambda: self._lose(stream)):

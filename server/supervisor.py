@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable
 
 from farlayer.blobs.mailbox import Mailbox, MailboxClosedError
 from farlayer.protos.errors import WorkerDiedError, WorkerUnavailableError
@@ -225,7 +225,7 @@ class Supervisor:
             if worker is None or worker.is_dead:
                 if len(self.workers) >= self._options.max_workers:
                     raise WorkerUnavailableError(
-                        f"no worker for layer '{layer}': this server runs {len(self.workers)} workers already, its limit",
+                        f"no worker for layer '{layer}': this server runs {len(self.workers)} workers, its limit",
                         remedy="raise --max-workers of the server, or use fewer --workers",
                         layer=layer,
                     )

@@ -176,9 +176,7 @@ class LayerSessionService:
             raise
         except (Exception, SystemExit) as error:  # the boundary: user code may raise anything
             raise _UserCodeError(
-                user_error_to_wire(
-                    error, layer=self._name, type_name=self._type, method=method, own_files=_OWN_FOLDER
-                )
+                user_error_to_wire(error, layer=self._name, type_name=self._type, method=method, own_files=_OWN_FOLDER)
             ) from error
         finally:
             self._user_seconds += time.perf_counter() - started

@@ -8,11 +8,13 @@ import os
 import select
 import shutil
 import signal
+import site
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from typing import Sequence
+from collections.abc import Sequence
 
 from farlayer.protos.errors import WorkerUnavailableError
 
@@ -76,6 +78,7 @@ class LocalLauncher:
             "drain_s": 1.0,
             "resume_window_s": 2.0,  # a unix socket breaks for good
             "lifeline": theirs,
+            "parent": os.getpid(),
             "ready": told,
             "remove_folder": self._folder,
             "log_level": self._log_level,
@@ -125,6 +128,12 @@ class LocalLauncher:
 
 def own_python_path() -> list[str]:
     """Folders of this process's sys.path that a fresh interpreter would lack: the script's, and those it added."""
-    own = [os.path.abspath(entry) for entry in sys.path]
-    installed = tuple(os.path.abspath(prefix) + os.sep for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix))
-    return [entry for entry in dict.fromkeys(own) if os.path.isdir(entry) and not entry.startswith(installed)]
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed += [*site.getsitepackages(), site.getusersitepackages()]
+    own = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)
+    return [
+        entry
+        for entry in own
+        if os.path.isdir(entry)
+        and not any(entry == folder or entry.startswith(folder + os.sep) for folder in installed)
+    ]
