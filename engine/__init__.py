@@ -1,0 +1,1 @@
+"""The net engine: prototxt, nets, layers and solvers."""

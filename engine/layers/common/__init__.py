@@ -1,0 +1,1 @@
+"""Layers of general use: inner products, softmax, splits."""

@@ -1,0 +1,1 @@
+"""The layer whose code is the user's."""

@@ -1,0 +1,1 @@
+"""Layers that work on images and other spatial data."""

@@ -1,0 +1,98 @@
+"""The spatial fields of a layer (kernel, stride, pad, dilation), read as Caffe reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from farlayer.engine.layer import Layer
+    from farlayer.protos import caffe_pb2
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel that slides over the spatial axes; each field has one value an axis.
+
+    Attributes:
+        kernel: its extent.
+        stride: how far it moves.
+        pad: zeros put on both sides.
+        dilation: the distance between its elements.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every place sees just its own value (a 1x1 kernel)."""
+        return set(self.kernel) <= {1} and set(self.stride) <= {1} and not any(self.pad)
+
+    def output_shape(self, spatial: Sequence[int]) -> tuple[int, ...]:
+        """How many places the window has along each axis; less than 1 where it does not fit."""
+        return tuple(
+            (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
+            for size, kernel, stride, pad, dilation in zip(
+                spatial, self.kernel, self.stride, self.pad, self.dilation, strict=True
+            )
+        )
+
+
+def read_window(layer: Layer, param: caffe_pb2.ConvolutionParameter, num_axes: int) -> Window:
+    """Reads a ConvolutionParameter for `num_axes` spatial axes.
+
+    Raises:
+        NetError: a field is given the wrong number of times, in both its forms, or is 0 where it must not be.
+    """
+    kernel = _read_field(
+        layer, "kernel_size", param.kernel_size, _pair(param, "kernel_h", "kernel_w"), num_axes, default=None
+    )
+    stride = _read_field(layer, "stride", param.stride, _pair(param, "stride_h", "stride_w"), num_axes, default=1)
+    pad = _read_field(layer, "pad", param.pad, _pair(param, "pad_h", "pad_w"), num_axes, default=0)
+    dilation = _read_field(layer, "dilation", param.dilation, None, num_axes, default=1)
+    for field, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
+        if any(value < 1 for value in values):
+            raise layer.error(f"{field} is {values}, expected 1 or more", remedy=f"set {field} to 1 or more")
+    return Window(kernel, stride, pad, dilation)
+
+
+def _pair(param: caffe_pb2.ConvolutionParameter, height: str, width: str) -> tuple[int, int] | None:
+    if param.HasField(height) or param.HasField(width):  # type: ignore[arg-type]  # field names are checked here
+        return getattr(param, height), getattr(param, width)
+    return None
+
+
+def _read_field(
+    layer: Layer,
+    field: str,
+    values: Sequence[int],
+    pair: tuple[int, int] | None,
+    num_axes: int,
+    *,
+    default: int | None,
+) -> tuple[int, ...]:
+    if pair is not None:
+        if num_axes != 2:
+            raise layer.error(
+                f"{field} is given by height and width, but there are {num_axes} spatial axes",
+                remedy=f"use {field} once, or once for each spatial axis",
+            )
+        if values:
+            raise layer.error(
+                f"{field} is given both as such and by height and width", remedy="keep one of the two forms"
+            )
+        return pair
+    if not values and default is not None:
+        return (default,) * num_axes
+    if len(values) == 1:
+        return (values[0],) * num_axes
+    if len(values) != num_axes or not values:
+        raise layer.error(
+            f"{field} is given {len(values)} times for {num_axes} spatial axes",
+            remedy=f"give {field} once, or once for each spatial axis",
+        )
+    return tuple(values)

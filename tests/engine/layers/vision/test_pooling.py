@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+
+from farlayer.blobs.blob import Blob
+from farlayer.engine.gradient_check import GradientChecker
+from farlayer.protos import caffe_pb2
+from farlayer.protos.errors import NetError
+from tests.engine.support import assert_untouched, blob_of, layer_of, random_blob, run, untouched
+
+GEOMETRIES = {
+    "2x2": ((2, 2, 4, 6), dict(kernel=(2, 2), stride=(2, 2))),
+    "overlapping": ((1, 2, 7, 8), dict(kernel=(3, 3), stride=(2, 2))),
+    "padded": ((2, 1, 6, 5), dict(kernel=(3, 3), stride=(2, 2), pad=(1, 1))),
+    "last window dropped": ((1, 1, 4, 4), dict(kernel=(2, 2), stride=(2, 2), pad=(1, 1))),
+    "uneven": ((1, 2, 5, 9), dict(kernel=(2, 4), stride=(1, 3), pad=(1, 0))),
+    "rounded down": ((1, 2, 8, 7), dict(kernel=(3, 2), stride=(2, 3), floor=True)),
+    "stride over the kernel": ((1, 1, 7, 7), dict(kernel=(1, 2), stride=(3, 3))),
+}
+
+
+def text(pool: str, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int] = (0, 0), floor: bool = False) -> str:
+    sides = " ".join(
+        f"{name}_h: {value[0]} {name}_w: {value[1]}"
+        for name, value in (("kernel", kernel), ("stride", stride), ("pad", pad))
+    )
+    return f'type: "Pooling" pooling_param {{ pool: {pool} {sides} {"round_mode: FLOOR" if floor else ""} }}'
+
+
+def windows(shape: tuple[int, ...], kernel, stride, pad=(0, 0), floor=False):  # noqa: ANN001, ANN202
+    """For each window its place, the rows and columns of the image in it, and its size with the padding."""
+    counts = []
+    for axis in (0, 1):
+        size = shape[2 + axis] + 2 * pad[axis] - kernel[axis]
+        count = (size // stride[axis] if floor else -(-size // stride[axis])) + 1
+        if any(pad) and (count - 1) * stride[axis] >= shape[2 + axis] + pad[axis]:
+            count -= 1
+        counts.append(count)
+    for row in range(counts[0]):
+        for column in range(counts[1]):
+            spans, sizes = [], []
+            for axis, at in ((0, row), (1, column)):
+                start = at * stride[axis] - pad[axis]
+                end = min(start + kernel[axis], shape[2 + axis] + pad[axis])
+                sizes.append(end - start)
+                spans.append(slice(max(start, 0), min(end, shape[2 + axis])))
+            yield (row, column), spans, sizes[0] * sizes[1]
+
+
+def distinct(*shape: int) -> Blob:
+    """Values that are all different by more than any step of a gradient check."""
+    count = int(np.prod(shape))
+    return blob_of((np.random.default_rng(5).permutation(count).reshape(shape) - count / 2) * 0.1)
+
+
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_max_takes_the_largest_value_of_each_window_and_its_place(case: str) -> None:
+    shape, geometry = GEOMETRIES[case]
+    bottom = distinct(*shape)
+    top, mask = run(layer_of(text("MAX", **geometry)), [bottom], num_top=2)
+    places = np.arange(shape[2] * shape[3]).reshape(shape[2:])
+    seen = 0
+    for (row, column), (rows, columns), _ in windows(shape, **geometry):
+        region = bottom.data[:, :, rows, columns].reshape(*shape[:2], -1)
+        np.testing.assert_array_equal(top.data[:, :, row, column], region.max(axis=2))
+        np.testing.assert_array_equal(mask.data[:, :, row, column], places[rows, columns].ravel()[region.argmax(axis=2)])
+        seen += 1
+    assert seen == top.shape[2] * top.shape[3]
+
+
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_ave_divides_by_the_window_with_its_padding(case: str) -> None:
+    shape, geometry = GEOMETRIES[case]
+    bottom = random_blob(*shape)
+    (top,) = run(layer_of(text("AVE", **geometry)), [bottom])
+    for (row, column), (rows, columns), size in windows(shape, **geometry):
+        expected = bottom.data[:, :, rows, columns].sum(axis=(2, 3)) / size
+        np.testing.assert_allclose(top.data[:, :, row, column], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_the_gradient_is_right(pool: str, case: str) -> None:
+    shape, geometry = GEOMETRIES[case]
+    assert GradientChecker().check(layer_of(text(pool, **geometry)), [distinct(*shape)], [Blob()])
+
+
+def test_with_a_mask_the_gradient_is_the_same() -> None:
+    bottom = distinct(2, 2, 5, 5)
+    layers = [layer_of(text("MAX", (3, 3), (2, 2))) for _ in range(2)]
+    diffs = []
+    for num_top, layer in enumerate(layers, start=1):
+        tops = run(layer, [bottom], num_top)
+        tops[0].diff[...] = random_blob(*tops[0].shape).data
+        layer.backward(tops, [True] , [bottom])
+        diffs.append(bottom.diff.copy())
+    np.testing.assert_array_equal(*diffs)
+
+
+def test_of_equal_maxima_the_first_counts() -> None:
+    bottom = blob_of(np.ones((1, 1, 2, 2)))
+    layer = layer_of(text("MAX", (2, 2), (2, 2)))
+    top, mask = run(layer, [bottom], num_top=2)
+    top.diff.fill(3)
+    layer.backward([top, mask], [True], [bottom])
+    assert mask.data.item() == 0
+    np.testing.assert_array_equal(bottom.diff, [[[[3, 0], [0, 0]]]])
+
+
+@pytest.mark.parametrize(("pool", "expected"), [("MAX", np.max), ("AVE", np.mean)])
+def test_global_pooling_takes_the_whole_image_whatever_its_size(pool: str, expected: np.ufunc) -> None:
+    layer = layer_of(f'type: "Pooling" pooling_param {{ pool: {pool} global_pooling: true }}')
+    bottom = random_blob(2, 3, 4, 5)
+    top = run(layer, [bottom])
+    for size in (6, 3):
+        image = random_blob(2, 3, size, size, seed=size)
+        bottom.reshape(image.shape)
+        bottom.data[...] = image.data
+        layer.run_forward([bottom], top)
+        np.testing.assert_allclose(top[0].data[..., 0, 0], expected(image.data, axis=(2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+def test_in_a_batch_without_samples_nothing_is_pooled(pool: str) -> None:
+    bottom = random_blob(0, 2, 4, 4)
+    layer = layer_of(text(pool, (2, 2), (2, 2)))
+    top = run(layer, [bottom])
+    layer.backward(top, [True], [bottom])
+    assert top[0].shape == (0, 2, 2, 2)
+
+
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+def test_without_propagate_down_the_diff_stays(pool: str) -> None:
+    bottom = random_blob(1, 1, 4, 4)
+    layer = layer_of(text(pool, (2, 2), (2, 2)))
+    top = run(layer, [bottom])
+    untouched(bottom)
+    layer.backward(top, [False], [bottom])
+    assert_untouched(bottom)
+
+
+def test_stochastic_pooling_draws_values_in_proportion_to_their_size() -> None:
+    image = np.tile(np.float32([[1, 2], [0, 5]]), (1, 1, 100, 100))
+    layer = layer_of(text("STOCHASTIC", (2, 2), (2, 2)))
+    (top,) = run(layer, [blob_of(image)])
+    share = {value: float((top.data == value).mean()) for value in (0, 1, 2, 5)}
+    assert sum(share.values()) == 1
+    assert share[0] == 0
+    assert share[1] == pytest.approx(1 / 8, abs=0.02)
+    assert share[2] == pytest.approx(2 / 8, abs=0.02)
+    assert share[5] == pytest.approx(5 / 8, abs=0.02)
+
+
+def test_stochastic_pooling_passes_the_gradient_to_the_value_that_it_drew() -> None:
+    bottom = blob_of(np.abs(distinct(1, 2, 4, 4).data) + 1)
+    layer = layer_of(text("STOCHASTIC", (2, 2), (2, 2)))
+    (top,) = run(layer, [bottom])
+    top.diff[...] = np.arange(1, 9).reshape(1, 2, 2, 2)
+    layer.backward([top], [True], [bottom])
+    assert np.count_nonzero(bottom.diff) == 8
+    chosen = bottom.diff != 0
+    assert set(bottom.data[chosen]) == set(top.data.ravel())
+    np.testing.assert_array_equal(np.sort(bottom.diff[chosen]), np.arange(1, 9))
+
+
+def test_stochastic_pooling_in_a_test_net_is_the_weighted_mean() -> None:
+    layer = layer_of(text("STOCHASTIC", (2, 2), (2, 2)), phase=caffe_pb2.TEST)
+    (top,) = run(layer, [blob_of([[[[1, 2], [0, 5]]]])])
+    assert top.data.item() == pytest.approx((1 + 4 + 25) / 8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields", "message"),
+    [
+        ((1, 1, 4, 4), "", "the kernel must be given"),
+        ((1, 1, 4, 4), "kernel_h: 2", "the kernel must be given"),
+        ((1, 1, 4, 4), "kernel_size: 2 kernel_h: 2 kernel_w: 2", "the kernel must be given"),
+        ((1, 1, 4, 4), "kernel_size: 0", r"kernel \(0, 0\)"),
+        ((1, 1, 4, 4), "kernel_size: 2 stride: 0", r"stride \(0, 0\) is 0"),
+        ((1, 1, 4, 4), "kernel_size: 2 stride: 1 stride_h: 1 stride_w: 1", "stride must be given either"),
+        ((1, 1, 4, 4), "kernel_size: 2 pad_h: 1", "pad must be given either"),
+        ((1, 1, 4, 4), "kernel_size: 2 pad: 2", r"pad \(2, 2\) is not smaller than the kernel \(2, 2\)"),
+        ((1, 1, 4, 4), "kernel_size: 2 global_pooling: true", "both a kernel size and global_pooling"),
+        ((1, 1, 4, 4), "global_pooling: true stride: 2", "global_pooling with pad"),
+        ((1, 1, 4, 4), "kernel_size: 2 pad: 1 pool: STOCHASTIC", "padding is given, but pool is STOCHASTIC"),
+        ((1, 4, 4), "kernel_size: 2", "3 axes, expected 4"),
+        ((1, 1, 2, 2), "kernel_size: 5", r"image size \(2, 2\) is smaller than the kernel \(5, 5\)"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(shape: tuple[int, ...], fields: str, message: str) -> None:
+    with pytest.raises(NetError, match=message) as caught:
+        run(layer_of(f'type: "Pooling" pooling_param {{ {fields} }}'), [random_blob(*shape)])
+    assert caught.value.layer == "l"
+
+
+def test_a_mask_of_averages_is_refused() -> None:
+    with pytest.raises(NetError, match="pool is not MAX"):
+        run(layer_of(text("AVE", (2, 2), (2, 2))), [random_blob(1, 1, 4, 4)], num_top=2)
