@@ -38,6 +38,14 @@ class LayerContext:
     rng: np.random.Generator
 
 
+def quiet_arithmetic() -> np.errstate:
+    """A context in which native code may overflow or meet a NaN without NumPy's warnings.
+
+    As in Caffe such values just flow on; `Net.check_finite` finds where they came from. Users' code keeps its warnings.
+    """
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 class Layer:
     """One layer of a net. A subclass gives setup (where needed), reshape, forward and backward.
 
@@ -123,8 +131,14 @@ class Layer:
     def run_forward(self, bottom: Blobs, top: Blobs) -> float:
         """Reshapes, runs forward and returns the layer's share of the loss."""
         self.reshape(bottom, top)
-        self.forward(bottom, top)
+        with quiet_arithmetic():
+            self.forward(bottom, top)
         return self.loss(top)
+
+    def run_backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
+        """Runs backward."""
+        with quiet_arithmetic():
+            self.backward(top, propagate_down, bottom)
 
     def loss(self, top: Blobs) -> float:
         """The weighted sum of the tops that are losses."""

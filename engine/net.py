@@ -114,7 +114,7 @@ class Net:
         """Runs backward, last layer first: sets the diffs of blobs that need one, adds to those of params."""
         for node in reversed(self.nodes):
             if node.needs_backward:
-                node.layer.backward(node.top, node.propagate_down, node.bottom)
+                node.layer.run_backward(node.top, node.propagate_down, node.bottom)
 
     def reshape(self) -> None:
         """Shapes all blobs after the present shapes of the inputs, without computing anything."""

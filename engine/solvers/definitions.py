@@ -24,7 +24,8 @@ def train_definition(param: caffe_pb2.SolverParameter, base_dir: Path) -> caffe_
 
     Source: Caffe, src/caffe/solver.cpp (InitTrainNet).
     """
-    given = [field.name for field, _ in param.ListFields() if field.name in _TRAIN_FIELDS]
+    set_fields = {field.name for field, _ in param.ListFields()}
+    given = [field for field in _TRAIN_FIELDS if field in set_fields]
     if len(given) != 1:
         raise NetError(
             f"solver: the train net is given by {' and '.join(given) or 'none'} of {', '.join(_TRAIN_FIELDS)}, "

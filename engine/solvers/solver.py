@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from farlayer.blobs.blob import Blob
+from farlayer.engine.layer import quiet_arithmetic
 from farlayer.engine.net import Net
 from farlayer.engine.solvers import lr_policy
 from farlayer.engine.solvers.listener import SolverListener
@@ -244,9 +245,10 @@ class Solver:
     def _apply_update(self) -> float:
         self.current_step = lr_policy.current_step(self.param, self.iter, self.current_step)
         rate = lr_policy.learning_rate(self.param, self.iter, self.current_step)
-        self.compute_update(rate)
-        for blob in self.net.learnable_params:
-            np.subtract(blob.data, blob.diff, out=blob.data)
+        with quiet_arithmetic():
+            self.compute_update(rate)
+            for blob in self.net.learnable_params:
+                np.subtract(blob.data, blob.diff, out=blob.data)
         return rate
 
     def _smooth(self, loss: float, start: int) -> float:

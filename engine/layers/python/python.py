@@ -73,6 +73,9 @@ class PythonLayer(Layer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         self.session.forward()
 
+    def run_backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
+        self.session.backward(propagate_down)
+
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         self.session.backward(propagate_down)
 

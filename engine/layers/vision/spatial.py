@@ -61,9 +61,10 @@ def read_window(layer: Layer, param: caffe_pb2.ConvolutionParameter, num_axes: i
 
 
 def _pair(param: caffe_pb2.ConvolutionParameter, height: str, width: str) -> tuple[int, int] | None:
-    if param.HasField(height) or param.HasField(width):  # type: ignore[arg-type]  # field names are checked here
-        return getattr(param, height), getattr(param, width)
-    return None
+    given = {
+        descriptor.name: int(value) for descriptor, value in param.ListFields() if descriptor.name in {height, width}
+    }
+    return (given.get(height, 0), given.get(width, 0)) if given else None
 
 
 def _read_field(

@@ -1,7 +1,7 @@
 import numpy as np
 
-from farlayer.engine.gradient_check import GradientChecker
 from farlayer.blobs.blob import Blob
+from farlayer.engine.gradient_check import GradientChecker
 from tests.engine.support import assert_untouched, layer_of, random_blob, run, untouched
 
 

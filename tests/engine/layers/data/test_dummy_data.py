@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from farlayer.protos.errors import NetError
-from tests.engine.support import layer_of, run, set_up
+from tests.engine.support import layer_of, run
 
 
 def dummy(fields: str) -> str:
@@ -62,5 +62,4 @@ def test_the_older_four_fields_give_the_shape() -> None:
 def test_contradictions_are_refused(fields: str, message: str) -> None:
     layer = layer_of(dummy(fields))
     with pytest.raises(NetError, match=message):
-        top = set_up(layer, [], num_top=3)
-        layer.run_forward([], top)
+        run(layer, [], num_top=3)

@@ -62,9 +62,7 @@ class Phase(caffe.Layer):
 '''
 INPUT = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }'
 SCALE = 'layer { name: "s" type: "Python" bottom: "x" top: "%s" python_param { module: "layers" layer: "Scale" } %s }'
-LOSS = (
-    'layer { name: "l" type: "Python" bottom: "y" top: "loss" python_param { module: "layers" layer: "Loss" } %s }'
-)
+LOSS = 'layer { name: "l" type: "Python" bottom: "y" top: "loss" python_param { module: "layers" layer: "Loss" } %s }'
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,6 @@ def text(options: str) -> str:
     return f'type: "Convolution" convolution_param {{ num_output: 4 {FILLERS} {options} }}'
 
 
-
 def direct_convolution(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, layer: object) -> np.ndarray:
     """Every output place by its own sum, in double precision; x is (samples, channels, spatial axes...)."""
     spatial = layer._window  # type: ignore[attr-defined]

@@ -1,8 +1,11 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
+from farlayer.engine.layers.vision import pooling
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
 from tests.engine.support import assert_untouched, blob_of, layer_of, random_blob, run, untouched
@@ -18,7 +21,9 @@ GEOMETRIES = {
 }
 
 
-def text(pool: str, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int] = (0, 0), floor: bool = False) -> str:
+def text(
+    pool: str, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int] = (0, 0), floor: bool = False
+) -> str:
     sides = " ".join(
         f"{name}_h: {value[0]} {name}_w: {value[1]}"
         for name, value in (("kernel", kernel), ("stride", stride), ("pad", pad))
@@ -26,7 +31,13 @@ def text(pool: str, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple
     return f'type: "Pooling" pooling_param {{ pool: {pool} {sides} {"round_mode: FLOOR" if floor else ""} }}'
 
 
-def windows(shape: tuple[int, ...], kernel, stride, pad=(0, 0), floor=False):  # noqa: ANN001, ANN202
+def windows(
+    shape: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pad: tuple[int, int] = (0, 0),
+    floor: bool = False,
+) -> Iterator[tuple[tuple[int, int], list[slice], int]]:
     """For each window its place, the rows and columns of the image in it, and its size with the padding."""
     counts = []
     for axis in (0, 1):
@@ -62,7 +73,8 @@ def test_max_takes_the_largest_value_of_each_window_and_its_place(case: str) -> 
     for (row, column), (rows, columns), _ in windows(shape, **geometry):
         region = bottom.data[:, :, rows, columns].reshape(*shape[:2], -1)
         np.testing.assert_array_equal(top.data[:, :, row, column], region.max(axis=2))
-        np.testing.assert_array_equal(mask.data[:, :, row, column], places[rows, columns].ravel()[region.argmax(axis=2)])
+        expected = places[rows, columns].ravel()[region.argmax(axis=2)]
+        np.testing.assert_array_equal(mask.data[:, :, row, column], expected)
         seen += 1
     assert seen == top.shape[2] * top.shape[3]
 
@@ -84,6 +96,22 @@ def test_the_gradient_is_right(pool: str, case: str) -> None:
     assert GradientChecker().check(layer_of(text(pool, **geometry)), [distinct(*shape)], [Blob()])
 
 
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+def test_a_batch_in_parts_gives_the_same_as_the_whole(pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for bound in (1, 120, 1 << 18):  # one sample a part, parts with a rest, one part
+        monkeypatch.setattr(pooling, "_PART_VALUES", bound)
+        bottom = distinct(5, 2, 5, 5)
+        layer = layer_of(text(pool, (3, 3), (2, 2)))
+        (top,) = run(layer, [bottom])
+        top.diff[...] = random_blob(*top.shape, seed=3).data
+        layer.backward([top], [True], [bottom])
+        results.append((top.data, bottom.diff))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other[0], results[0][0])
+        np.testing.assert_array_equal(other[1], results[0][1])
+
+
 def test_with_a_mask_the_gradient_is_the_same() -> None:
     bottom = distinct(2, 2, 5, 5)
     layers = [layer_of(text("MAX", (3, 3), (2, 2))) for _ in range(2)]
@@ -91,7 +119,7 @@ def test_with_a_mask_the_gradient_is_the_same() -> None:
     for num_top, layer in enumerate(layers, start=1):
         tops = run(layer, [bottom], num_top)
         tops[0].diff[...] = random_blob(*tops[0].shape).data
-        layer.backward(tops, [True] , [bottom])
+        layer.backward(tops, [True], [bottom])
         diffs.append(bottom.diff.copy())
     np.testing.assert_array_equal(*diffs)
 

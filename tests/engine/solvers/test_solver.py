@@ -1,0 +1,263 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from farlayer.engine.solvers import Solver, SolverListener
+from farlayer.protos.errors import NotFiniteError, SnapshotError
+from tests.engine.solvers.nets import NET, make_solver, weights
+
+TESTED = "test_iter: 3 test_interval: 4 "
+
+
+class Recorder(SolverListener):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+        self.losses: list[float] = []
+        self.rates: list[float] = []
+        self.shown: list[tuple[float, dict[str, list[float]]]] = []
+        self.tests: list[dict[str, list[float]]] = []
+        self.snapshots: list[tuple[Path, Path]] = []
+
+    def on_iteration(self, iteration: int, loss: float, learning_rate: float) -> None:
+        self.events.append(("iteration", iteration))
+        self.losses.append(loss)
+        self.rates.append(learning_rate)
+
+    def on_display(self, iteration: int, loss: float, outputs: dict[str, list[float]]) -> None:
+        self.events.append(("display", iteration))
+        self.shown.append((loss, outputs))
+
+    def on_test(self, test_net_index: int, iteration: int, outputs: dict[str, list[float]]) -> None:
+        self.events.append((f"test {test_net_index}", iteration))
+        self.tests.append(outputs)
+
+    def on_snapshot(self, model_path: Path, state_path: Path) -> None:
+        self.events.append(("snapshot", int(model_path.stem.rpartition("_")[2])))
+        self.snapshots.append((model_path, state_path))
+
+
+def recorded(solver: Solver) -> Recorder:
+    recorder = Recorder()
+    solver.add_listener(recorder)
+    return recorder
+
+
+def events(recorder: Recorder, kind: str) -> list[int]:
+    return [iteration for name, iteration in recorder.events if name == kind]
+
+
+def test_every_iteration_is_told_with_its_loss_and_rate() -> None:
+    solver = make_solver()
+    recorder = recorded(solver)
+    solver.step(3)
+    assert recorder.events == [("iteration", 1), ("iteration", 2), ("iteration", 3)]
+    assert recorder.rates == pytest.approx([0.1] * 3)
+    assert all(loss > 0 for loss in recorder.losses)
+    assert solver.iter == 3
+
+
+def test_the_displayed_loss_is_the_mean_of_the_last_ones() -> None:
+    plain, smooth = recorded(first := make_solver()), recorded(second := make_solver("average_loss: 3"))
+    first.step(6)
+    second.step(6)
+    losses = plain.losses
+    expected = [np.mean(losses[max(0, index - 2) : index + 1]) for index in range(6)]
+    assert smooth.losses == pytest.approx(expected, rel=1e-6)
+
+
+def test_display_comes_in_its_interval_before_the_update() -> None:
+    solver = make_solver("display: 2")
+    recorder = recorded(solver)
+    solver.step(4)
+    assert [event for event in recorder.events if event[0] == "display" or event[1] == 1] == [
+        ("display", 0),
+        ("iteration", 1),
+        ("display", 2),
+    ]
+    assert all(set(outputs) == {"loss"} for _, outputs in recorder.shown)
+
+
+def test_tests_come_in_their_interval_and_once_before_training() -> None:
+    solver = make_solver(TESTED)
+    recorder = recorded(solver)
+    solver.step(9)
+    assert events(recorder, "test 0") == [0, 4, 8]
+    assert recorder.events[0] == ("test 0", 0)
+
+
+def test_the_first_test_can_be_left_out() -> None:
+    solver = make_solver(TESTED + "test_initialization: false")
+    recorder = recorded(solver)
+    solver.step(5)
+    assert events(recorder, "test 0") == [4]
+
+
+def test_a_test_uses_the_weights_of_the_train_net() -> None:
+    solver = make_solver(TESTED)
+    before = solver.test_all()[0]["loss"][0]
+    solver.step(100)
+    after = solver.test_all()[0]["loss"][0]
+    assert after < before / 100
+    target, learned = (solver.net.layer(name).params for name in ("target", "ip"))
+    difference = learned[0].data.sum(axis=1) + learned[1].data - target[0].data.sum(axis=1)
+    assert after == pytest.approx(float((difference**2).sum() / 2), rel=1e-3, abs=1e-9)
+
+
+def test_the_result_of_a_test_is_the_mean_over_its_passes() -> None:
+    noisy = NET.replace('type: "constant" value: 1', 'type: "gaussian"')
+    solver = make_solver(TESTED, net=noisy)
+    net = solver.test_nets[0]
+    net.share_trained_layers_with(solver.net)
+    passes: list[float] = []
+    forward = net.forward
+    net.forward = lambda: passes.append(forward()) or passes[-1]  # type: ignore[method-assign, func-returns-value]
+    assert solver.test(0)["loss"] == pytest.approx([np.mean(passes)])
+    assert len(passes) == 3
+
+
+def test_several_test_nets_have_their_own_states() -> None:
+    staged = NET.replace('name: "loss"', 'name: "loss" exclude { stage: "silent" }')
+    solver = make_solver(
+        'test_iter: 1 test_iter: 1 test_interval: 5 test_state { stage: "silent" } test_state { }', net=staged
+    )
+    assert [sorted(result) for result in solver.test_all()] == [["t", "y"], ["loss"]]
+
+
+def test_solve_goes_to_max_iter_and_ends_with_snapshot_display_and_test(tmp_path: Path) -> None:
+    solver = make_solver(TESTED.replace("4", "5") + f'display: 5 snapshot_prefix: "{tmp_path}/s"')
+    recorder = recorded(solver)
+    solver.solve()
+    assert solver.iter == 10
+    assert events(recorder, "test 0") == [0, 5, 10]
+    assert events(recorder, "display") == [0, 5, 10]
+    assert recorder.events[-3:] == [("snapshot", 10), ("display", 10), ("test 0", 10)]
+
+
+def test_snapshots_come_in_their_interval_and_not_twice_at_the_end(tmp_path: Path) -> None:
+    solver = make_solver(f'snapshot: 5 snapshot_prefix: "{tmp_path}/s"')
+    recorder = recorded(solver)
+    solver.solve()
+    assert events(recorder, "snapshot") == [5, 10]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"s_iter_{n}.{kind}" for n in (10, 5) for kind in ("caffemodel", "solverstate")]
+
+
+def test_no_snapshot_is_written_after_training_where_it_is_switched_off(tmp_path: Path) -> None:
+    make_solver(f'snapshot_after_train: false snapshot_prefix: "{tmp_path}/s"').solve()
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_prefix_training_ends_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    solver = make_solver()
+    solver.solve()
+    assert "no snapshot after training" in caplog.text
+    with pytest.raises(SnapshotError, match="no snapshot_prefix"):
+        solver.snapshot()
+
+
+def test_a_restored_solver_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    options = f'momentum: 0.9 snapshot_prefix: "{tmp_path}/s" gamma: 0.5 stepvalue: 3 stepvalue: 7'
+    constant = NET.replace('data_filler { type: "gaussian" }', "data_filler { value: 2 }")
+    straight, resumed = make_solver(options, net=constant), make_solver(options, net=constant)
+    for solver in (straight, resumed):
+        solver.param.lr_policy = "multistep"
+    straight.step(5)
+    _, state_path = straight.snapshot()
+    straight.step(5)
+    resumed.step(2)
+    resumed.restore(state_path)
+    assert (resumed.iter, resumed.current_step) == (5, 1)
+    resumed.step(5)
+    assert weights(resumed) == weights(straight)
+    assert resumed.learning_rate() == straight.learning_rate() == pytest.approx(0.025)
+
+
+def test_weights_and_state_that_were_moved_together_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    solver = make_solver(f'snapshot_prefix: "{tmp_path}/a/s"')
+    solver.step(2)
+    solver.snapshot()
+    (tmp_path / "a").rename(tmp_path / "b")
+    other = make_solver()
+    other.restore(tmp_path / "b" / "s_iter_2.solverstate")
+    assert weights(other) == weights(solver)
+    (tmp_path / "b" / "s_iter_2.caffemodel").unlink()
+    with pytest.raises(SnapshotError, match="neither there nor at"):
+        other.restore(tmp_path / "b" / "s_iter_2.solverstate")
+
+
+class Stopper(SolverListener):
+    """Asks for a stop after some iteration."""
+
+    def __init__(self, solver: Solver, after: int) -> None:
+        self.solver = solver
+        self.after = after
+
+    def on_iteration(self, iteration: int, loss: float, learning_rate: float) -> None:
+        if iteration == self.after:
+            self.solver.request_stop()
+
+
+def test_a_stop_ends_training_after_the_iteration_with_a_snapshot(tmp_path: Path) -> None:
+    solver = make_solver(TESTED + f'display: 1 snapshot_prefix: "{tmp_path}/s"')
+    recorder = recorded(solver)
+    solver.add_listener(Stopper(solver, after=6))
+    solver.solve()
+    assert solver.iter == 6
+    assert recorder.events[-1] == ("snapshot", 6)
+
+
+def test_training_can_go_on_after_a_stop() -> None:
+    solver = make_solver()
+    solver.add_listener(Stopper(solver, after=6))
+    solver.solve()
+    solver.solve()
+    assert solver.iter == 10
+
+
+def test_a_stop_in_a_test_ends_it_without_a_result() -> None:
+    solver = make_solver(TESTED)
+    recorder = recorded(solver)
+    forward = solver.test_nets[0].forward
+
+    def forward_and_stop() -> float:
+        solver.request_stop()
+        return forward()
+
+    solver.test_nets[0].forward = forward_and_stop  # type: ignore[method-assign]
+    solver.step(5)
+    assert (solver.iter, recorder.events) == (0, [])
+
+
+def test_a_snapshot_can_be_asked_for(tmp_path: Path) -> None:
+    solver = make_solver(f'snapshot_prefix: "{tmp_path}/s"')
+    recorder = recorded(solver)
+    solver.request_snapshot()
+    solver.step(3)
+    assert events(recorder, "snapshot") == [1]
+
+
+def test_a_loss_that_is_not_finite_stops_training_with_its_layer() -> None:
+    solver = make_solver(check_finite=True)
+    solver.net.layer("ip").params[1].data[0] = np.inf
+    with pytest.raises(NotFiniteError, match="layer 'ip'"):
+        solver.solve()
+    assert solver.iter == 0
+
+
+def test_training_that_diverges_goes_on_to_its_end_unless_asked_to_stop() -> None:
+    solver = make_solver("momentum: 0.9 weight_decay: 0.1", base_lr=1e10)
+    solver.solve()
+    assert solver.iter == 10
+    assert not np.isfinite(weights(solver)[1]).all()
+    checked = make_solver("momentum: 0.9 weight_decay: 0.1", base_lr=1e10, check_finite=True)
+    # The scores are large but finite; their squares are not.
+    with pytest.raises(NotFiniteError, match=r"loss is inf.*top 'loss' of layer 'loss'"):
+        checked.solve()
+
+
+def test_a_test_of_no_passes_has_no_result() -> None:
+    assert make_solver("test_iter: 0 test_interval: 5").test_all() == [{}]
