@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from farlayer.engine.prototxt_diagnosis import Diagnosis, Place, comment_spans, diagnose, place_of
-from farlayer.engine.upgrade import require_current_format, upgrade_net_input
+from farlayer.engine.upgrade import require_current_format, upgrade_net_input, upgrade_snapshot_prefix
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import PrototxtError
 
@@ -34,7 +34,9 @@ def read_net(path: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
 
 
 def read_solver(path: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
-    """Reads a solver; files that it names are not read. Input fields of nets inside it become Input layers.
+    """Reads a solver; files that it names are not read.
+
+    Input fields of nets inside it become Input layers, and a missing snapshot_prefix is made from the file's name.
 
     Raises:
         PrototxtError: no such file, not a text, or not a solver: with line and column.
@@ -46,6 +48,7 @@ def read_solver(path: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
             upgrade_net_input(getattr(solver, field))
     for net in solver.test_net_param:
         upgrade_net_input(net)
+    upgrade_snapshot_prefix(solver, Path(path))
     return solver
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
 
@@ -55,6 +57,21 @@ def _input_shapes(net: caffe_pb2.NetParameter) -> list[caffe_pb2.BlobShape]:
         )
     starts = range(0, len(net.input_dim), _AXES_OF_INPUT_DIM)
     return [caffe_pb2.BlobShape(dim=net.input_dim[start : start + _AXES_OF_INPUT_DIM]) for start in starts]
+
+
+def upgrade_snapshot_prefix(solver: caffe_pb2.SolverParameter, path: Path) -> None:
+    """Names the snapshots of a solver that does not: after its file, beside it or in the folder that is given.
+
+    Args:
+        solver: written to.
+        path: of the solver's file.
+
+    Source: Caffe, src/caffe/util/upgrade_proto.cpp, UpgradeSnapshotPrefixProperty.
+    """
+    if not solver.snapshot_prefix:
+        solver.snapshot_prefix = str(path.with_suffix(""))
+    elif Path(solver.snapshot_prefix).is_dir():
+        solver.snapshot_prefix = str(Path(solver.snapshot_prefix) / path.stem)
 
 
 def require_current_format(net: caffe_pb2.NetParameter) -> None:

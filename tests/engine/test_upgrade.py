@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from google.protobuf import text_format
 
 from farlayer.engine.prototxt import require_current_format
-from farlayer.engine.upgrade import upgrade_net_input
+from farlayer.engine.upgrade import upgrade_net_input, upgrade_snapshot_prefix
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
 
@@ -87,3 +89,21 @@ def test_inputs_of_a_net_of_2014_stay_until_its_layers_are_upgraded() -> None:
     net = net_of('input: "a" input_shape { dim: 1 } layers { name: "c" }')
     assert not upgrade_net_input(net)
     assert list(net.input) == ["a"]
+
+
+def test_a_solver_without_a_prefix_names_its_snapshots_after_its_file() -> None:
+    solver = caffe_pb2.SolverParameter()
+    upgrade_snapshot_prefix(solver, Path("models/lenet_solver.prototxt"))
+    assert solver.snapshot_prefix == "models/lenet_solver"
+
+
+def test_a_prefix_that_is_a_folder_gets_the_file_s_name(tmp_path: Path) -> None:
+    solver = caffe_pb2.SolverParameter(snapshot_prefix=str(tmp_path))
+    upgrade_snapshot_prefix(solver, Path("models/lenet_solver.prototxt"))
+    assert solver.snapshot_prefix == str(tmp_path / "lenet_solver")
+
+
+def test_a_prefix_that_is_given_stays() -> None:
+    solver = caffe_pb2.SolverParameter(snapshot_prefix="out/mine")
+    upgrade_snapshot_prefix(solver, Path("models/lenet_solver.prototxt"))
+    assert solver.snapshot_prefix == "out/mine"
