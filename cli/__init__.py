@@ -1,0 +1,1 @@
+"""The farlayer command, one file for each of its commands."""

@@ -1,0 +1,35 @@
+"""Caffe's way of writing flags, for click: -solver x, --solver=x, --in_process."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_FLAG = re.compile(r"--?(?P<name>[A-Za-z][A-Za-z0-9_-]+)(?P<value>=.*)?", re.DOTALL)
+
+
+class CaffeCommand(click.Command):
+    """A command whose options may be written with one dash or two, with dashes or underscores inside."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Rewrites the flags as click knows them; values, and what follows a bare --, stay as they are."""
+        takes_value = {
+            name
+            for param in self.params
+            if isinstance(param, click.Option) and not param.is_flag
+            for name in (*param.opts, *param.secondary_opts)
+        }
+        rewritten: list[str] = []
+        is_value = is_behind_end = False
+        for arg in args:
+            match = _FLAG.fullmatch(arg)
+            if match is None or is_value or is_behind_end:
+                is_behind_end = is_behind_end or (arg == "--" and not is_value)
+                is_value = False
+                rewritten.append(arg)
+                continue
+            flag = "--" + match["name"].replace("_", "-")
+            is_value = flag in takes_value and match["value"] is None
+            rewritten.append(flag + (match["value"] or ""))
+        return super().parse_args(ctx, rewritten)

@@ -1,0 +1,24 @@
+"""The entry point: takes over the signals, runs the command, and turns whatever ends it into an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from farlayer.cli.signals import interrupts
+
+
+def main() -> None:
+    """Runs `farlayer` with the arguments of this process, and exits."""
+    interrupts.install()  # before the imports, which take longer than an impatient user
+    try:
+        from farlayer.cli.app import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        code = 1
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

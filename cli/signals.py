@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM: one exception at the first, nothing more while things are being ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user, or whoever runs us, asked for the end.
+
+    Attributes:
+        story: how far the command had come, for the one line that is printed.
+    """
+
+    story = ""
+
+
+class Interrupts:
+    """Raises `Interrupted` in the main thread at the first SIGINT or SIGTERM, and ends the process at the second.
+
+    A local server sees by its lifeline that this process is gone, so that the hurried end, too, leaves no worker.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._shields = 0
+
+    def install(self) -> None:
+        """Takes the signals over, for the rest of the process's life."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def check(self) -> None:
+        """Raises where a signal came whose exception was lost, as in a callback of the interpreter."""
+        if self.came and not self._shields:
+            raise Interrupted
+
+    @contextmanager
+    def shield(self) -> Iterator[None]:
+        """Keeps the exception back: for work that must not be left half done. It is raised behind it."""
+        self._shields += 1
+        came_before = self.came
+        try:
+            yield
+        finally:
+            self._shields -= 1
+        if not came_before:
+            self.check()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.came:
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)
+            os._exit(1)
+        self.came = True
+        self.check()
+
+
+interrupts = Interrupts()
+"""Those of this process: signals are global, and so is this."""

@@ -1,0 +1,204 @@
+"""farlayer train: trains a net as `caffe train` does, its Python layers in worker processes."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.text import Text
+
+from farlayer.cli.caffe_flags import CaffeCommand
+from farlayer.cli.console import Screen
+from farlayer.cli.options import HostOptions, host_options, need_file, split_list
+from farlayer.protos.errors import FarlayerError, InputError
+
+if TYPE_CHECKING:
+    from farlayer.cli.history import RunHistory
+    from farlayer.engine.solvers.solver import Solver
+    from farlayer.protos.caffe_pb2 import SolverParameter
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `farlayer train` is told.
+
+    Attributes:
+        solver: path of the solver's definition.
+        weights: paths of .caffemodel files to start from.
+        snapshot: path of a .solverstate to go on from; "" for none. Not together with weights.
+        iterations: instead of the solver's max_iter; None to keep that.
+        level, stages: of the train net, added to its train_state.
+        stop_on_nan: whether a loss that is not finite ends the run.
+        plot: path of a picture of the curves; "" for none.
+        host: where Python layers run.
+    """
+
+    solver: str
+    weights: tuple[str, ...]
+    snapshot: str
+    iterations: int | None
+    level: int | None
+    stages: tuple[str, ...]
+    stop_on_nan: bool
+    plot: str
+    host: HostOptions
+
+    def __post_init__(self) -> None:
+        if self.weights and self.snapshot:
+            raise InputError(
+                "--weights and --snapshot exclude each other",
+                remedy="give --snapshot to go on with a run, --weights to start a new one from trained weights",
+            )
+        need_file(self.solver, "--solver")
+        for path in self.weights:
+            need_file(path, "--weights")
+        if self.snapshot:
+            need_file(self.snapshot, "--snapshot")
+        if self.plot:
+            from farlayer.cli.curves import check_plot
+
+            check_plot(self.plot)
+
+
+@click.command(cls=CaffeCommand, short_help="Train the net of a solver.")
+@click.option("--solver", metavar="FILE", required=True, help="The solver's definition, a prototxt.")
+@click.option("--weights", metavar="FILE,...", default="", help="Trained weights to start from (.caffemodel).")
+@click.option("--snapshot", metavar="FILE", default="", help="State of a run to go on with (.solverstate).")
+@click.option("--iterations", type=click.IntRange(min=0), help="Train to this iteration instead of max_iter.")
+@click.option("--level", type=int, help="Level of the train net, for include and exclude rules.")
+@click.option("--stage", metavar="STAGE,...", default="", help="Stages of the train net, for the same.")
+@click.option("--stop-on-nan", is_flag=True, help="Stop at a loss that is not finite, and tell where it came from.")
+@click.option("--plot", metavar="FILE.png", default="", help="Draw loss and test scores when done.  [needs matplotlib]")
+@host_options(nets=True)
+@click.pass_obj
+def train(
+    screen: Screen,
+    *,
+    host: HostOptions,
+    solver: str,
+    weights: str,
+    snapshot: str,
+    iterations: int | None,
+    level: int | None,
+    stage: str,
+    stop_on_nan: bool,
+    plot: str,
+) -> None:
+    """Train the net of a solver.
+
+    Flags are those of `caffe train`, with one dash or two. Differs from Caffe: the folder of snapshot_prefix is made
+    where only itself is missing; --iterations counts.
+    """
+    screen.configure_logging(host.log_level)
+    options = TrainOptions(
+        solver, split_list(weights), snapshot, iterations, level, split_list(stage), stop_on_nan, plot, host
+    )
+    run_training(options, screen)
+
+
+def run_training(options: TrainOptions, screen: Screen) -> None:
+    """Trains, then tells the results.
+
+    Raises:
+        FarlayerError: with a note that says how far the run came.
+        Interrupted: with the same as its story.
+    """
+    from farlayer.cli.history import RunHistory
+    from farlayer.cli.hosts import open_host
+    from farlayer.cli.signals import Interrupted
+    from farlayer.engine.prototxt import read_solver
+    from farlayer.engine.solvers import build_solver
+
+    definition = _with_options(read_solver(options.solver), options)
+    history = RunHistory()
+    solver: Solver | None = None
+    try:
+        with open_host(options.host, screen) as host:
+            _make_snapshot_folder(definition)
+            with screen.status("Starting the Python layers"):
+                solver = build_solver(
+                    definition, host=host, base_dir=Path(options.solver).parent, check_finite=options.stop_on_nan
+                )
+            with solver:
+                _train(solver, history, options, screen)
+    except Interrupted as interruption:
+        place = f"at {history.position(solver.iter)}" if solver is not None else "before training began"
+        interruption.story = f"interrupted {place}"
+        raise
+    except FarlayerError as error:
+        if solver is not None:
+            error.add_note(f"at {history.position(solver.iter)}")
+        raise
+
+
+def _with_options(definition: SolverParameter, options: TrainOptions) -> SolverParameter:
+    """Enters the options into a definition. Source: Caffe, tools/caffe.cpp (train)."""
+    if options.snapshot or options.weights:
+        del definition.weights[:]
+        definition.weights.extend(options.weights)
+    if options.level is not None:
+        definition.train_state.level = options.level
+    definition.train_state.stage.extend(options.stages)
+    if options.iterations is not None:
+        definition.max_iter = options.iterations
+    return definition
+
+
+def _make_snapshot_folder(definition: SolverParameter) -> None:
+    """Makes the last folder of snapshot_prefix; that more than it is missing is for the engine to tell."""
+    folder = Path(definition.snapshot_prefix + "_").parent
+    if definition.snapshot_prefix and not folder.exists() and folder.parent.is_dir():
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"the folder '{folder}' of snapshot_prefix cannot be made: {error.strerror}",
+                remedy="make it, or change snapshot_prefix",
+            ) from error
+
+
+def _train(solver: Solver, history: RunHistory, options: TrainOptions, screen: Screen) -> None:
+    from farlayer.cli.curves import write_curves
+    from farlayer.cli.layer_table import layer_table
+    from farlayer.cli.progress import shown_progress
+
+    if options.snapshot:
+        solver.restore(options.snapshot)
+    first = solver.iter
+    solver.add_listener(history)
+    started = time.monotonic()
+    with shown_progress(screen, solver):
+        solver.solve()
+    _tell_results(solver, history, solver.iter - first, time.monotonic() - started, screen)
+    if options.plot:
+        losses = {name for net in (solver.net, *solver.test_nets) for name in net.loss_weights()}
+        write_curves(history, options.plot, title=solver.net.name or Path(options.solver).stem, losses=losses)
+        screen.fact("Curves", options.plot)
+    sessions = [session for net in (solver.net, *solver.test_nets) for session in net.python_sessions]
+    if sessions:
+        screen.out.print()
+        screen.out.print(layer_table([session.report() for session in sessions], screen.out))
+
+
+def _tell_results(solver: Solver, history: RunHistory, done: int, took_s: float, screen: Screen) -> None:
+    from farlayer.cli.formats import scores
+
+    rate = f" in {took_s:.1f} s, {done / took_s:.1f} a second" if done and took_s else ""
+    screen.fact(
+        "Trained", f"{done} iterations{rate}" + (f", to iteration {solver.iter}" if solver.iter != done else "")
+    )
+    if history.losses:
+        screen.fact("Loss", f"{history.losses[-1]:.5g}")
+        if not math.isfinite(history.losses[-1]):
+            message = "the loss is not finite; with --stop-on-nan the run stops there and tells where it came from"
+            screen.err.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
+    for result in history.last_tests:
+        net = f" net #{result.net}" if len(solver.test_nets) > 1 else ""
+        screen.fact(f"Test{net}", f"{scores(result.outputs)} (iteration {result.iteration})")
+    if history.snapshot:
+        screen.fact("Snapshot", str(history.snapshot[0]))
+        screen.fact("", str(history.snapshot[1]))

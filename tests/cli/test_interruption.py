@@ -1,0 +1,139 @@
+"""Ctrl-C and SIGTERM at any moment: one line, exit code 1, nothing left."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import LAYERS, Result, running
+from tests.cli.nets import write_net
+from tests.cli.terminal import CTRL_C, terminal
+
+NoLeaks = Callable[[], list[str]]
+TRAIN = ("train", "--solver", "solver.prototxt", "--python-path", LAYERS)
+LONG = "max_iter: 100000"
+
+
+def check(result: Result, story: str) -> None:
+    lines = result.err.splitlines()
+    assert result.code == 1, result
+    assert re.fullmatch(story, lines[-1]), result
+    assert sum(line.startswith("interrupted") for line in lines) == 1, result
+    assert "Traceback" not in result.err + result.out, result
+    assert "error" not in result.err.replace("stderr", ""), result
+    assert result.seconds < 5, result
+
+
+@pytest.mark.parametrize("delay_s", [0.15, 0.5, 1.0])
+def test_an_interrupt_at_start_up_leaves_nothing(tmp_path: Path, leak_check: NoLeaks, delay_s: float) -> None:
+    write_net(tmp_path, "HangsInSetup")
+    with running(*TRAIN, cwd=tmp_path) as command:
+        time.sleep(delay_s)
+        check(command.interrupt(), "interrupted( before training began)?")
+    assert leak_check() == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "number"), [("Hangs", signal.SIGINT), ("Hangs", signal.SIGTERM), ("HangsInSetup", signal.SIGINT)]
+)
+def test_an_interrupt_in_the_middle_of_user_code_ends_it(
+    tmp_path: Path, leak_check: NoLeaks, layer: str, number: int
+) -> None:
+    write_net(tmp_path, layer)
+    with running(*TRAIN, cwd=tmp_path) as command:
+        command.wait_for("now I hang")
+        check(
+            command.interrupt(number),
+            "interrupted before training began"
+            if layer == "HangsInSetup"
+            else "interrupted at iteration 0; no snapshot was written",
+        )
+    assert leak_check() == []
+
+
+@pytest.mark.parametrize("where", [("--in-process",), ("--carrier", "grpc"), ("--transport", "streamed")])
+def test_an_interrupt_ends_user_code_wherever_it_runs(
+    tmp_path: Path, leak_check: NoLeaks, where: tuple[str, ...]
+) -> None:
+    write_net(tmp_path, "Hangs")
+    with running(*TRAIN, *where, cwd=tmp_path) as command:
+        if where == ("--in-process",):
+            time.sleep(1.5)  # its stdout is the command's, which nobody reads yet
+        else:
+            command.wait_for("now I hang")
+        check(command.interrupt(), "interrupted at iteration 0; no snapshot was written")
+    assert leak_check() == []
+
+
+def test_an_interrupt_between_calls_tells_iteration_and_last_snapshot(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "Half", solver=f"{LONG}\nsnapshot: 10\ndisplay: 10")
+    with running(*TRAIN, cwd=tmp_path) as command:
+        command.wait_for("Iteration 30 ")
+        result = command.interrupt()
+    check(result, r"interrupted at iteration \d+; last snapshot: out/small_iter_\d+\.caffemodel")
+    iteration, snapshot = map(int, re.findall(r"\d+", result.err.splitlines()[-1]))
+    assert snapshot <= iteration < snapshot + 10
+    assert (tmp_path / f"out/small_iter_{snapshot}.solverstate").is_file()
+    assert not list((tmp_path / "out").glob(".*")), "a half-written file was left"
+    assert leak_check() == []
+
+
+def test_interrupts_while_snapshots_are_written_leave_no_half_file(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "Half", solver=f"{LONG}\nsnapshot: 1")
+    for delay_s in (0.0, 0.013, 0.031):
+        with running(*TRAIN, "--in-process", cwd=tmp_path) as command:
+            command.wait_for("Iteration 4 ")
+            time.sleep(delay_s)
+            check(command.interrupt(), r"interrupted at iteration \d+; last snapshot: .*")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert all(re.fullmatch(r"small_iter_\d+\.(caffemodel|solverstate)", name) for name in names), names
+    assert leak_check() == []
+
+
+def test_an_interrupt_during_a_test_ends_it(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "HangsInTest", solver="test_iter: 2\ntest_interval: 2\ntest_initialization: false")
+    with running(*TRAIN, cwd=tmp_path) as command:
+        command.wait_for("now I hang")
+        check(command.interrupt(), "interrupted at iteration 2; no snapshot was written")
+    assert leak_check() == []
+
+
+def test_farlayer_test_tells_how_many_batches_it_ran(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "Half", solver="max_iter: 1")
+    with running(*TRAIN, "--in-process", cwd=tmp_path) as command:
+        assert command.end().code == 0
+    write_net(tmp_path, "Hangs")
+    arguments = ("test", "--model", "net.prototxt", "--weights", "out/small_iter_1.caffemodel", *TRAIN[3:])
+    with running(*arguments, cwd=tmp_path) as command:
+        command.wait_for("now I hang")
+        check(command.interrupt(), "interrupted after 0 of 50 batches")
+    assert leak_check() == []
+
+
+def test_a_second_interrupt_ends_at_once_and_the_workers_too(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "Hangs")
+    with running(*TRAIN, cwd=tmp_path) as command:
+        command.wait_for("now I hang")
+        os.kill(command.process.pid, signal.SIGINT)
+        time.sleep(0.02)
+        result = command.interrupt()
+    assert result.code == 1, result
+    assert "Traceback" not in result.err, result
+    assert leak_check() == []
+
+
+def test_ctrl_c_typed_in_a_terminal_gives_the_screen_back(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "Slow", solver=LONG)
+    with terminal(*TRAIN, cwd=tmp_path) as screen:
+        screen.wait_for(r"loss [\d.]+ ")
+        screen.type(CTRL_C)
+        code = screen.end()
+    assert code == 1, screen.text
+    assert re.search(r"interrupted at iteration \d+; no snapshot was written\n$", screen.text), screen.text
+    assert "Traceback" not in screen.text
+    assert screen.raw.rindex("\x1b[?25h") > screen.raw.rindex("\x1b[?25l"), "the cursor is still hidden"
+    assert leak_check() == []

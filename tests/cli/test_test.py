@@ -1,0 +1,62 @@
+"""farlayer test as its users run it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from farlayer.engine.weights import read_weights
+from tests.cli.command import LAYERS, farlayer
+from tests.cli.nets import write_net
+
+NoLeaks = Callable[[], list[str]]
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A folder with a net on constant input and weights for it."""
+    write_net(tmp_path, "Half", solver="max_iter: 1")
+    net = tmp_path / "net.prototxt"
+    net.write_text(net.read_text(encoding="utf-8").replace('"gaussian" std: 1', '"constant" value: 1'), "utf-8")
+    result = farlayer("train", "--solver", "solver.prototxt", "--in-process", "--python-path", LAYERS, cwd=tmp_path)
+    assert result.code == 0, result
+    return tmp_path
+
+
+def test_scores_are_those_of_the_weights(trained: Path, leak_check: NoLeaks) -> None:
+    arguments = ("-model", "net.prototxt", "-weights=out/small_iter_1.caffemodel", "-iterations", "3")
+    result = farlayer("test", *arguments, "--python-path", LAYERS, cwd=trained)
+    assert result.code == 0, result
+    weights, bias = read_weights(trained / "out/small_iter_1.caffemodel").layer[1].blobs
+    y = np.array(weights.data).reshape(2, 3).sum(axis=1) + np.array(bias.data)
+    expected = 4 * (y**2).sum() / 2  # of 4 equal rows
+    found = re.search(r"^Output +loss = (\S+) \(\* 1 in the loss\)$", result.out, re.MULTILINE)
+    assert found is not None, result
+    assert float(found[1]) == pytest.approx(expected, rel=1e-4)
+    assert re.search(r"^Tested +3 batches$", result.out, re.MULTILINE)
+    assert "cli_layers.Half" in result.out
+    assert leak_check() == []
+
+
+def test_missing_weights_and_model_end_with_exit_code_2(trained: Path) -> None:
+    for arguments, text in (
+        (("--model", "net.prototxt"), "Missing option '--weights'"),
+        (("--weights", "out/small_iter_1.caffemodel"), "Missing option '--model'"),
+        (("--model", "net.prototxt", "--weights", "w"), "--weights: 'w' does not exist"),
+        (("--model", "no.prototxt", "--weights", "out/small_iter_1.caffemodel"), "'no.prototxt' does not exist"),
+    ):
+        result = farlayer("test", *arguments, cwd=trained)
+        assert result.code == 2, result
+        assert text in result.err, result
+
+
+def test_damaged_weights_end_with_exit_code_2(trained: Path, leak_check: NoLeaks) -> None:
+    path = trained / "out/small_iter_1.caffemodel"
+    path.write_bytes(path.read_bytes()[:-10])
+    arguments = ("--model", "net.prototxt", "--weights", path, "--in-process", "--python-path", LAYERS)
+    result = farlayer("test", *arguments, cwd=trained)
+    assert result.code == 2, result
+    assert "truncated" in result.err, result
+    assert leak_check() == []
