@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Iterable, NoReturn, cast
 
 import numpy as np
@@ -161,6 +162,7 @@ class Blob:
         """
         self._check_same_count(other, "data")
         self._data = other.data_segment
+        self._fit(self._data)
 
     def share_diff(self, other: Blob) -> None:
         """Makes diff the same memory as that of another blob of the same count.
@@ -170,6 +172,11 @@ class Blob:
         """
         self._check_same_count(other, "diff")
         self._diff = other.diff_segment
+        self._fit(self._diff)
+
+    def _fit(self, segment: Segment) -> None:
+        """Differs from Caffe, which would write past the end of a shared memory that is smaller than its own was."""
+        self._capacity = min(self._capacity, segment.size_bytes // _ITEM_BYTES)
 
     def _check_same_count(self, other: Blob, part: str) -> None:
         if self._count != other.count:
@@ -204,9 +211,9 @@ def _product(shape: tuple[int, ...]) -> int:
 
 
 def _checked_shape(dims: tuple[int | Iterable[int], ...]) -> tuple[int, ...]:
-    if len(dims) == 1 and not isinstance(dims[0], (int, np.integer)):
-        dims = tuple(dims[0])
     try:
+        if len(dims) == 1 and not isinstance(dims[0], (int, float, np.integer, np.floating)):
+            dims = tuple(dims[0])
         shape = tuple(_as_int(dim) for dim in dims)
     except TypeError as error:
         raise BlobError(f"a blob shape is made of whole numbers, not {dims!r}") from error
@@ -220,4 +227,4 @@ def _checked_shape(dims: tuple[int | Iterable[int], ...]) -> tuple[int, ...]:
 def _as_int(value: object) -> int:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return int(value)  # layers compute shapes with / and get 3.0
-    return cast("int", value).__index__()
+    return operator.index(cast("int", value))

@@ -171,9 +171,9 @@ class Mailbox:
             raise
 
     def _receive_datagram(self, timeout_s: float | None) -> tuple[int, list[tuple[int, int, bytes]], int]:
-        self._socket.settimeout(None if timeout_s is None else max(timeout_s, 1e-6))
         started = time.monotonic()
         try:
+            self._socket.settimeout(None if timeout_s is None else max(timeout_s, 1e-6))
             size, ancillary, flags, _ = self._socket.recvmsg_into(
                 [self._buffer], self._ancillary_bytes, socket.MSG_CMSG_CLOEXEC
             )

@@ -42,7 +42,10 @@ class HeapSegment(Segment):
     """Memory of this process alone."""
 
     def __init__(self, size_bytes: int) -> None:
-        super().__init__(np.zeros(size_bytes // _ITEM_BYTES, np.float32))
+        try:
+            super().__init__(np.zeros(size_bytes // _ITEM_BYTES, np.float32))
+        except (MemoryError, ValueError) as error:
+            raise BlobError(f"cannot take {size_bytes} bytes of memory for a blob") from error
 
 
 class SharedSegment(Segment):
@@ -57,8 +60,6 @@ class SharedSegment(Segment):
     shared: ClassVar[bool] = True
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
-        self.descriptor = descriptor
-        self._closer = weakref.finalize(self, os.close, descriptor)
         if size_bytes:
             # mmap keeps a descriptor of its own, and unmaps when the last array over it is gone.
             mapped = mmap.mmap(descriptor, size_bytes)
@@ -66,6 +67,8 @@ class SharedSegment(Segment):
         else:
             array = np.zeros(0, np.float32)
         super().__init__(array)
+        self.descriptor = descriptor
+        self._closer = weakref.finalize(self, os.close, descriptor)  # last: where the above fails, the caller closes
 
     @classmethod
     def create(cls, size_bytes: int) -> SharedSegment:
@@ -80,9 +83,9 @@ class SharedSegment(Segment):
             os.ftruncate(descriptor, size_bytes)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
             return cls(descriptor, size_bytes)
-        except (OSError, ValueError) as error:
-            if descriptor >= 0 and isinstance(error, OSError):
-                _close_quietly(descriptor)
+        except (OSError, ValueError, OverflowError) as error:
+            if descriptor >= 0:
+                os.close(descriptor)
             raise BlobError(
                 f"cannot make a shared segment of {size_bytes} bytes: {error}",
                 remedy="raise the limit on open files (ulimit -n) or memory, or use --transport streamed",
@@ -99,7 +102,7 @@ class SharedSegment(Segment):
         try:
             _check_descriptor(descriptor, size_bytes)
             return cls(descriptor, size_bytes)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             _close_quietly(descriptor)
             raise ProtocolError(f"a segment of {size_bytes} bytes cannot be mapped: {error}") from error
         except ProtocolError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from farlayer.blobs.blob import Blob
@@ -58,13 +58,13 @@ class InPlaceExchange:
 class SharedExchange:
     """For a worker on this host: it maps the caller's memory.
 
-    A blob that lies on the heap is staged: copied into shared memory before each call, and back after it. The worker
-    cannot tell.
+    Memory on the heap is staged: copied into shared memory before each call, and back after it. The worker cannot
+    tell: what two blobs share on the heap they share in the stage, too.
     """
 
     def __init__(self, blobs: Sequence[Blob]) -> None:
         self._callers = list(blobs)
-        self._stages: dict[int, Blob] = {}
+        self._stages: dict[Segment, Segment] = {}
         self._staged: list[int] = []
         self._ledger = BlobLedger(blobs, ENGINE_IDS, shared)
         self.bytes_moved = 0
@@ -76,22 +76,30 @@ class SharedExchange:
 
     def pack(self, request: LayerRequest) -> Parcel:
         """See Exchange."""
+        on_heap = {
+            segment for blob in self._callers for segment in blob.segments if segment is not None and not segment.shared
+        }
+        self._stages = {segment: self._stages.get(segment) or shared(segment.size_bytes) for segment in on_heap}
+        for segment, stage in self._stages.items():
+            self.bytes_moved += _copy(segment, stage)
         self._staged = []
         for index, blob in enumerate(self._callers):
-            if all(segment is None or segment.shared for segment in blob.segments):
+            if on_heap.isdisjoint(blob.segments):
                 self._ledger.blobs[index] = blob
-                continue
-            stage = self._stages.setdefault(index, Blob(allocate=shared))
-            self.bytes_moved += _copy(blob, stage)
-            self._ledger.blobs[index] = stage
-            self._staged.append(index)
+            else:
+                self._ledger.blobs[index] = _twin(blob, self._stages)
+                self._staged.append(index)
         return Parcel(request, self._ledger.write(request))
 
     def unpack(self, answer: Return) -> None:
         """See Exchange."""
         self._ledger.read(answer.reply, answer.new)
+        heap_of = {stage: segment for segment, stage in self._stages.items()}
+        for stage, segment in heap_of.items():
+            self.bytes_moved += _copy(stage, segment)
         for index in self._staged:
-            self.bytes_moved += _copy(self._stages[index], self._callers[index])
+            # Memory that the worker took for a blob that grew is shared already: it is adopted as it is.
+            _adopt(self._callers[index], self._ledger.blobs[index], heap_of)
 
 
 class StreamedExchange:
@@ -121,14 +129,19 @@ class StreamedExchange:
         self.bytes_moved += self._sync.read(answer.reply, self._ledger.segments, answer.chunks)
 
 
-def _copy(source: Blob, target: Blob) -> int:
-    """Copies shape and contents. Returns how many bytes."""
-    if not source.is_shaped:
-        return 0
-    target.reshape(source.shape)
-    data, diff = source.segments
-    if data is not None:
-        target.data[...] = source.data
-    if diff is not None:
-        target.diff[...] = source.diff
-    return source.count * 4 * ((data is not None) + (diff is not None))
+def _twin(blob: Blob, replaced: Mapping[Segment, Segment]) -> Blob:
+    """A blob like another one, with other memory in the place of some."""
+    twin = Blob(allocate=shared)
+    _adopt(twin, blob, replaced)
+    return twin
+
+
+def _adopt(blob: Blob, source: Blob, replaced: Mapping[Segment, Segment]) -> None:
+    data, diff = (segment and replaced.get(segment, segment) for segment in source.segments)
+    blob.adopt(source.shape if source.is_shaped else None, source.capacity, data, diff)
+
+
+def _copy(source: Segment, target: Segment) -> int:
+    """Copies contents. Returns how many bytes."""
+    target.array[:] = source.array
+    return source.size_bytes

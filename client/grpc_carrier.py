@@ -14,8 +14,16 @@ from farlayer.blobs.chunks import split
 from farlayer.blobs.mailbox import Mailbox, MailboxClosedError
 from farlayer.client.carrier import Parcel, Return
 from farlayer.client.descriptor_line import DescriptorLine
-from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerUnavailableError
-from farlayer.protos.layer_service_pb2 import Chunk, LayerReply, LayerRequest, Release, Resume, SetupResult
+from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError, WorkerUnavailableError
+from farlayer.protos.layer_service_pb2 import (
+    Chunk,
+    DescribeRequest,
+    LayerReply,
+    LayerRequest,
+    Release,
+    Resume,
+    SetupResult,
+)
 from farlayer.protos.layer_service_pb2_grpc import LayerServiceStub
 from farlayer.protos.wire_errors import from_wire
 
@@ -24,6 +32,7 @@ logger = logging.getLogger(__name__)
 _WINDOW = 8
 """Replies that wait for the caller; with chunks of 1 MiB this bounds memory."""
 _RETRY_S = 0.2
+_CONNECT_S = 1.0
 _RELEASE_S = 2.0
 _GRACE_S = 10.0
 """The server keeps a request's deadline and answers with its outcome; only beyond this do we give up on the server."""
@@ -50,6 +59,8 @@ class GrpcCarrier:
         self._setup: SetupResult | None = None
         self._in_flight: Parcel | None = None
         self._delivered = 0
+        self._skip = 0
+        self._turn = threading.Lock()
         self._sequence = 0
         self._released = False
         self._closed = threading.Event()
@@ -65,14 +76,17 @@ class GrpcCarrier:
         self._sequence = parcel.request.sequence
         if self._line is not None and parcel.new:
             self._send_descriptors(self._line, parcel)
-        self._delivered = 0
-        self._in_flight = parcel
-        if self._stream is None:
-            self._stream = _Stream(self._stub)
-            self._reader = threading.Thread(target=self._read, name="farlayer-replies", daemon=True)
-            self._reader.start()
-        self._stream.send(parcel)
+        with self._turn:
+            self._delivered = 0
+            self._in_flight = parcel
+            if self._stream is None:
+                self._stream = _Stream(self._stub)
+                self._reader = threading.Thread(target=self._read, name="farlayer-replies", daemon=True)
+                self._reader.start()
+            self._stream.send(parcel)
         reply = self._receive(timeout_s + _GRACE_S)
+        if reply.sequence != parcel.request.sequence:
+            raise ProtocolError(f"the server answered request {reply.sequence}, not {parcel.request.sequence}")
         if reply.HasField("setup"):
             self._setup = reply.setup
         new = []
@@ -123,7 +137,6 @@ class GrpcCarrier:
         """Delivers what comes, and resumes the stream when it breaks."""
         while self._stream is not None:
             try:
-                skip = self._delivered
                 for reply in self._stream:
                     if reply.HasField("resume"):
                         continue
@@ -132,8 +145,8 @@ class GrpcCarrier:
                         self.on_news(error)
                         self._deliver(error)
                         return
-                    if skip > 0:
-                        skip -= 1  # a part of the reply that had come before the stream broke
+                    if self._skip > 0:
+                        self._skip -= 1  # a part of the reply that had come before the stream broke
                         continue
                     self._delivered += 1
                     self._deliver(reply)
@@ -143,9 +156,11 @@ class GrpcCarrier:
             if self._closed.is_set() or self._released:
                 self._deliver(broken)
                 return
-            if not self._resume(broken):
-                self.on_news(broken)
-                self._deliver(broken)
+            refusal = self._resume(broken)
+            if refusal is not None:
+                lost = self._lost(refusal)
+                self.on_news(lost)
+                self._deliver(lost)
                 return
 
     def _deliver(self, found: LayerReply | FarlayerError) -> None:
@@ -156,29 +171,61 @@ class GrpcCarrier:
             except queue.Full:
                 continue  # the caller is slow, or gone: then close() is next
 
-    def _resume(self, broken: FarlayerError) -> bool:
-        """Takes the instance up again on a new stream. Returns whether the server still had it."""
+    def _resume(self, broken: FarlayerError) -> FarlayerError | None:
+        """Takes the instance up again on a new stream. Returns why that failed, or None."""
         if self._setup is None or not isinstance(broken, WorkerUnavailableError):
-            return False
+            return broken
         logger.warning("the connection to %s broke (%s); resuming", self._address, broken.message)
         deadline = time.monotonic() + self._resume_window_s
         while time.monotonic() < deadline and not self._closed.wait(_RETRY_S):
+            if not self._reachable():
+                continue
             stream = _Stream(self._stub)
             stream.send(Parcel(LayerRequest(resume=Resume(instance=self._setup.instance, secret=self._setup.secret))))
             try:
                 first = next(iter(stream))
             except (grpc.RpcError, StopIteration):
+                stream.close()
                 continue  # not reachable yet
             if first.HasField("resume"):
-                self._stream = stream
-                if self._in_flight is not None:
-                    stream.send(self._in_flight)
+                self._go_on_with(stream)
                 logger.warning("the connection to %s was resumed", self._address)
-                return True
-            if "has not ended" not in first.error.message:
-                return False  # the server does not know the instance any more
+                return None
             stream.close()
-        return False
+            if "has not ended" not in first.error.message:
+                return from_wire(first.error)  # the server does not know the instance any more
+        return broken
+
+    def _reachable(self) -> bool:
+        """Waits a moment for the channel to connect: older gRPC connects only while some call waits for it to."""
+        try:
+            self._stub.Describe(DescribeRequest(), timeout=_CONNECT_S, wait_for_ready=True)
+        except grpc.RpcError as error:
+            # The server refuses an empty request, which is an answer.
+            return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
+        except ValueError:
+            return False  # the channel was closed
+        return True
+
+    def _go_on_with(self, stream: _Stream) -> None:
+        """Takes a new stream into use; a request that waits for its answer is sent again, and is not run again."""
+        with self._turn:
+            if self._stream is not None:
+                self._stream.close()
+            self._stream = stream
+            self._skip = 0
+            if self._in_flight is not None:
+                self._skip = self._delivered
+                stream.send(self._in_flight)
+
+    def _lost(self, broken: FarlayerError) -> FarlayerError:
+        """What a stream that could not be resumed means for its caller."""
+        if self._setup is None or self._in_flight is None or not isinstance(broken, WorkerUnavailableError):
+            return broken
+        return WorkerDiedError(
+            f"the server at {self._address} was lost in the middle of a call: {broken.message}",
+            remedy="see the server's log",
+        )
 
     def release(self, overdue_call: str = "", timeout_s: float = _RELEASE_S) -> FarlayerError | None:
         """Tells the server that the instance is not needed any more, without waiting for ever.
@@ -243,6 +290,8 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FarlayerError:
     """The error of our tree that a gRPC status stands for."""
     status = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     details = (error.details() if isinstance(error, grpc.Call) else "") or str(error)
+    if "larger than max" in details:
+        return ProtocolError(f"a message between here and {address} is too large: {details}")
     if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
         return WorkerUnavailableError(
             f"the server at {address} cannot be reached: {details}", remedy="does `farlayer serve` run there?"

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from farlayer.blobs.mailbox import Mailbox, MailboxClosedError, close_all
 from farlayer.client.carrier import Parcel, Return
 from farlayer.client.grpc_carrier import GrpcCarrier
-from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError
+from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError, WorkerUnavailableError
 from farlayer.protos.layer_service_pb2 import LayerReply
 from farlayer.worker.loop import open_segments
 
@@ -66,6 +66,8 @@ class MailboxCarrier:
 
     def _cause_of_death(self) -> FarlayerError:
         self._news_came.wait(_NEWS_S)
+        if isinstance(self._news, WorkerUnavailableError):
+            return WorkerDiedError(f"the worker ended with its server: {self._news.message}", remedy=self._news.remedy)
         return self._news or WorkerDiedError("the worker closed its mailbox; its server does not say why")
 
     def close(self) -> None:

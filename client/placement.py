@@ -128,6 +128,8 @@ class _Checker:
             raise self.error(where, "a table")
         self.only(table, ("addresses", "workers", "python", "python_path"), where)
         addresses = tuple(self._texts(table, "addresses", where))
+        if "addresses" in table and not addresses:
+            raise self.error(f"{where}.addresses", "at least one address", "leave it out for a local server")
         for address in addresses:
             check_address(address)
         if addresses and ("python" in table or "python_path" in table):
@@ -135,7 +137,7 @@ class _Checker:
                 where, "either addresses, or python and python_path", "a server's own options decide these"
             )
         workers = table.get("workers")
-        if workers is not None and (not isinstance(workers, int) or workers < 1):
+        if workers is not None and (type(workers) is not int or workers < 1):
             raise self.error(f"{where}.workers", "a whole number above 0")
         python = table.get("python", "")
         if not isinstance(python, str):

@@ -59,7 +59,7 @@ class Pool:
         self._id = uuid.uuid4().hex
         self._slots: dict[str, int] = {}
         self._sessions: list[LayerSession] = []
-        self._limit = 0
+        self._places: list[ServerConnection] = []
         self._names = 0
         self.connections: list[ServerConnection] = []
 
@@ -77,8 +77,7 @@ class Pool:
         except BaseException:
             self.close()
             raise
-        allowed = sum(connection.description.limits.max_workers for connection in self.connections)
-        self._limit = min(allowed, self._workers or allowed)
+        self._places = _in_turns(self.connections)[: self._workers]
 
     def close(self) -> None:
         """Releases all layers and ends the servers that the pool started. Idempotent."""
@@ -87,6 +86,7 @@ class Pool:
         self._sessions.clear()
         for connection in self.connections:
             connection.close()
+        self.connections.clear()
         self._launcher.close()
 
     def __enter__(self) -> Pool:
@@ -137,10 +137,21 @@ class Pool:
         """The number of the worker for a name: a new one while there are any."""
         if not self.connections:
             raise InputError("this pool was not started", remedy="use it in a with statement, or call start")
-        return self._slots.setdefault(layer_name, len(self._slots) % self._limit)
+        return self._slots.setdefault(layer_name, len(self._slots) % len(self._places))
 
     def _connection(self, slot: int) -> ServerConnection:
-        return self.connections[slot % len(self.connections)]
+        return self._places[slot]
+
+
+def _in_turns(connections: Sequence[ServerConnection]) -> list[ServerConnection]:
+    """The server of each worker: one after the other, as long as each may run more workers."""
+    limits = [connection.description.limits.max_workers for connection in connections]
+    return [
+        connection
+        for turn in range(max(limits, default=0))
+        for connection, limit in zip(connections, limits, strict=True)
+        if turn < limit
+    ]
 
 
 class InProcessHost:
@@ -214,18 +225,20 @@ def local_pool(
     python_path: Sequence[str] | None = None,
     options: ClientOptions | None = None,
     log_level: str = "WARNING",
+    stderr: int | None = None,
 ) -> Pool:
     """A pool of workers on this host, started and ended with the pool.
 
     Args:
         workers: worker processes at most; None for one a layer, up to DEFAULT_MAX_WORKERS.
-        python, python_path, log_level: see LocalLauncher.
+        python, python_path, log_level, stderr: see LocalLauncher.
     """
     launcher = LocalLauncher(
         max_workers=DEFAULT_MAX_WORKERS if workers is None else workers,
         python=python,
         python_path=python_path,
         log_level=log_level,
+        stderr=stderr,
     )
     return Pool(launcher, workers=workers, options=options)
 

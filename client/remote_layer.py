@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from farlayer.blobs.blob import Blob
 from farlayer.blobs.segment import Allocator
 from farlayer.client.session import LayerSession, SessionReport
-from farlayer.protos.errors import BlobError
+from farlayer.protos.errors import BlobError, ProtocolError
 
 Array = NDArray[np.float32]
 Result = TypeVar("Result")
@@ -52,6 +52,9 @@ class RemoteLayer:
         Args:
             bottoms: one array for each bottom; number and shapes are what the layer's setup sees.
         """
+        if self.session.is_set_up:
+            name = self.session.spec.name
+            raise ProtocolError(f"layer '{name}' was set up before", remedy="make another layer", layer=name)
         self.bottom = [Blob(allocate=self._allocate) for _ in bottoms]
         self.top = [Blob(allocate=self._allocate) for _ in range(self._tops)]
         self._fill(bottoms)

@@ -29,6 +29,7 @@ from farlayer.protos.layer_service_pb2 import (
 from farlayer.protos.values import from_wire as value_from_wire
 from farlayer.protos.values import to_wire as value_to_wire
 from farlayer.protos.wire_errors import from_wire as error_from_wire
+from farlayer.worker.service import checked_size
 
 logger = logging.getLogger(__name__)
 
@@ -260,6 +261,7 @@ class LayerSession:
             top=[index[id(blob)] for blob in top],
             worker=self._worker_slot,
         )
+        checked_size(setup, self.spec.name)
         self._carrier = self._connector.attach(setup)
         self._exchange = self._connector.exchange(list(table.values()))
         reply = self._call(LayerRequest(setup=setup))
@@ -285,10 +287,12 @@ class LayerSession:
             args=[value_to_wire(value) for value in args],
             kwargs={name: value_to_wire(value) for name, value in kwargs.items()},
         )
+        checked_size(request, self.spec.name)
         return value_from_wire(self._timed_call(LayerRequest(invoke=request)).value)
 
     def _state(self, assign: dict[str, object], read: Sequence[str]) -> dict[str, object]:
         request = State(set={name: value_to_wire(value) for name, value in assign.items()}, get=list(read))
+        checked_size(request, self.spec.name)
         found = value_from_wire(self._timed_call(LayerRequest(state=request)).value)
         if not isinstance(found, dict):
             raise ProtocolError(f"layer '{self.spec.name}': the worker answered State with a {type(found).__name__}")

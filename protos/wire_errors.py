@@ -17,16 +17,18 @@ _KINDS: dict[str, type[FarlayerError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, FarlayerError)
 }
 _combinations: dict[type[BaseException], type[LayerError]] = {}
+_MAX_TEXT = 64 * 1024
+"""Characters of a message or a traceback, and bytes of arguments: errors are for people."""
 _IMPORT_SYSTEM = ("<frozen importlib", importlib.__file__)
 
 
 def to_wire(error: FarlayerError) -> Error:
     """Puts an error of the tree into a message."""
     kind = next(name for name in (base.__name__ for base in type(error).__mro__) if name in _KINDS)
-    message = Error(kind=kind, message=error.message, remedy=error.remedy, layer=error.layer)
+    message = Error(kind=kind, message=_valid(error.message), remedy=_valid(error.remedy), layer=error.layer)
     if isinstance(error, LayerError):
         message.exception_types.append(error.exception_type)
-        message.traceback = error.remote_traceback
+        message.traceback = _valid(error.remote_traceback)
         message.method = error.method
     if isinstance(error, WorkerDiedError):
         message.signal = error.signal
@@ -47,9 +49,9 @@ def user_error_to_wire(error: BaseException, *, layer: str, type_name: str, meth
     summary = traceback.format_exception_only(type(error), error)[-1].strip()
     message = Error(
         kind="LayerError",
-        message=f"layer '{layer}' ({type_name}) raised in {method}: {summary}",
+        message=_valid(f"layer '{layer}' ({type_name}) raised in {method}: {summary}"),
         layer=layer,
-        traceback=text,
+        traceback=_valid(text),
         method=method,
         exception_types=[_qualified(base) for base in type(error).__mro__ if issubclass(base, BaseException)],
     )
@@ -57,8 +59,18 @@ def user_error_to_wire(error: BaseException, *, layer: str, type_name: str, meth
         args = [value_to_wire(argument) for argument in error.args]
     except ValueCrossingError:
         return message  # the type and the text cross all the same
-    message.exception_args.extend(args)
+    if sum(argument.ByteSize() for argument in args) <= _MAX_TEXT:
+        message.exception_args.extend(args)
     return message
+
+
+def _valid(text: str) -> str:
+    """Text that a message can hold: lone surrogates (of file names that are no UTF-8) escaped, and not endless."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) > _MAX_TEXT:
+        half = _MAX_TEXT // 2
+        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
+    return text
 
 
 def from_wire(message: Error) -> FarlayerError:
@@ -74,8 +86,9 @@ def from_wire(message: Error) -> FarlayerError:
             remedy=message.remedy,
             layer=message.layer,
         )
-    kind = _KINDS.get(message.kind, FarlayerError)
-    return kind(message.message, remedy=message.remedy, layer=message.layer)
+    error = _KINDS.get(message.kind, FarlayerError)(message.message, remedy=message.remedy, layer=message.layer)
+    error.message = message.message  # as it came: a PrototxtError would put a place before it once more
+    return error
 
 
 def _layer_error(message: Error) -> LayerError:
@@ -89,8 +102,19 @@ def _layer_error(message: Error) -> LayerError:
         layer=message.layer,
     )
     if message.exception_args:
-        error.args = tuple(value_from_wire(argument) for argument in message.exception_args)
+        args = tuple(value_from_wire(argument) for argument in message.exception_args)
+        if original.__module__ == "builtins":
+            _fill_attributes(error, original, args)
+        error.args = args
     return error
+
+
+def _fill_attributes(error: LayerError, original: type[BaseException], args: tuple[object, ...]) -> None:
+    """Sets what a built-in exception makes of its arguments: errno, the value of StopIteration, ..."""
+    try:
+        original.__init__(error, *args)
+    except (TypeError, ValueError):
+        pass  # user code gave it other arguments afterwards
 
 
 def _combined(original: type[BaseException]) -> type[LayerError]:
@@ -103,8 +127,8 @@ def _combined(original: type[BaseException]) -> type[LayerError]:
                 original.__name__, (LayerError, original), {"__module__": original.__module__}
             )
             combined("probe")
-        except TypeError:
-            combined = LayerError  # a type of an incompatible layout
+        except Exception:  # noqa: BLE001  # a type of an incompatible layout, or with code of its own that objects
+            combined = LayerError
         _combinations[original] = combined
     return _combinations[original]
 

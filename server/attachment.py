@@ -62,36 +62,49 @@ class Attachment:
         self._relay: Relay | None = None
         self._handed_over = False
         self._last: Answer | None = None
-        self._lock = threading.Lock()
+        self._closed = False
+        self._overdue = False
+        self._lock = threading.Lock()  # held during a call
+        self._state = threading.Lock()  # held for moments
 
     def answer(self, request: LayerRequest, chunks: Iterator[bytes]) -> Answer:
         """Runs a request, or repeats the answer where it was run before.
 
         Never raises for what is wrong with a request, a layer or a worker: that is in the reply.
         """
+        contents = _contents(request, chunks)
         with self._lock:
             if request.sequence == self.last_sequence and self._last is not None:
-                _skip_contents(request, chunks)
+                _skip(contents)
                 return Answer(self._last.reply, self._relay.repeat(self._last.reply) if self._relay else [])
-            try:
-                if request.sequence != self.last_sequence + 1 and not self._handed_over:
-                    raise ProtocolError(
+            if request.sequence != self.last_sequence + 1 and not self._handed_over:
+                return self._refusal(
+                    request,
+                    ProtocolError(
                         f"request {request.sequence} came for layer '{self.layer}', expected {self.last_sequence + 1}"
-                    )
-                answer = self._run(request, chunks)
+                    ),
+                )
+            try:
+                answer = self._run(request, contents)
+            except ProtocolError as error:
+                answer = self._refusal(request, error)  # what follows on the stream cannot be trusted to be contents
             except FarlayerError as error:
-                error.layer = error.layer or self.layer
-                logger.info("layer '%s', request %d: %s", self.layer, request.sequence, error.message)
-                answer = Answer(LayerReply(sequence=request.sequence, error=to_wire(error)))
+                _skip(contents)
+                answer = self._refusal(request, error)
             self.last_sequence = request.sequence
             self._last = Answer(answer.reply)
             return answer
+
+    def _refusal(self, request: LayerRequest, error: FarlayerError) -> Answer:
+        error.layer = error.layer or self.layer
+        logger.info("layer '%s', request %d: %s", self.layer, request.sequence, error.message)
+        return Answer(LayerReply(sequence=request.sequence, error=to_wire(error)))
 
     def _run(self, request: LayerRequest, chunks: Iterator[bytes]) -> Answer:
         call = request.WhichOneof("call")
         timeout_s = request.timeout_s or DEFAULT_TIMEOUT_S
         if call == "setup":
-            self._start()
+            self._start(timeout_s)
         if self._relay is None:
             raise ProtocolError("the first request of an instance must be Setup")
         if call == "release" and request.release.overdue_call:
@@ -108,23 +121,32 @@ class Attachment:
             self._complete(reply)
         return Answer(reply, contents)
 
-    def _start(self) -> None:
+    def _start(self, timeout_s: float) -> None:
         if self._relay is not None:
             raise ProtocolError(f"Setup came twice for layer '{self.layer}'")
         setup = self._setup
-        self.worker = self._supervisor.hold(
-            setup.worker or self.instance, self.instance, self.layer, self._tell_of_death
-        )
-        channel = self.worker.open_channel(self.instance)
+        worker = self._supervisor.hold(setup.worker or self.instance, self.instance, self.layer, self._tell_of_death)
+        with self._state:
+            self.worker = worker
+            if self._closed:
+                self._supervisor.let_go(worker, self.instance)
+                raise self._ended()
+        channel = worker.open_channel(self.instance)
+        relay: Relay
         if setup.transport == SHARED:
             try:
-                side = self._broker.take(setup.rendezvous, _RENDEZVOUS_S)
+                side = self._broker.take(setup.rendezvous, min(timeout_s, _RENDEZVOUS_S))
             except FarlayerError:
                 channel.close()
                 raise
-            self._relay = SharedRelay(channel, side)
+            relay = SharedRelay(channel, side)
         else:
-            self._relay = StreamedRelay(channel)
+            relay = StreamedRelay(channel)
+        with self._state:
+            self._relay = relay
+            if self._closed:
+                relay.close()
+                raise self._ended()
 
     def _complete(self, reply: LayerReply) -> None:
         assert self.worker is not None
@@ -141,13 +163,22 @@ class Attachment:
 
     def close(self) -> None:
         """Ends the instance, also in mid-call: its mailbox is closed, and its worker ended if it holds no other."""
-        if self._relay is not None:
-            self._relay.close()
-        if self.worker is not None:
-            self._supervisor.let_go(self.worker, self.instance)
-            self.worker = None
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            relay, worker = self._relay, self.worker
+        if relay is not None:
+            relay.close()
+        if worker is not None:
+            self._supervisor.let_go(worker, self.instance)
 
-    def _death(self, call: str) -> WorkerDiedError:
+    def _ended(self) -> ProtocolError:
+        return ProtocolError(f"layer '{self.layer}': its instance was ended in the middle of a call", layer=self.layer)
+
+    def _death(self, call: str) -> FarlayerError:
+        if self._closed:
+            return self._ended()
         assert self.worker is not None
         return self._with_layer(self.worker.death(_BURIAL_S), call)
 
@@ -164,6 +195,7 @@ class Attachment:
 
     def _end_stuck_worker(self, call: str, timeout_s: float) -> DeadlineError:
         assert self.worker is not None
+        self._overdue = True
         self.worker.kill(f"layer '{self.layer}' took longer than {timeout_s:g} s in {call}", stacks=True)
         log = "\n".join(f"    {line}" for line in self.worker.log_tail())
         return DeadlineError(
@@ -174,11 +206,21 @@ class Attachment:
         )
 
     def _tell_of_death(self, cause: WorkerDiedError) -> None:
+        if self._overdue:
+            return  # the reply to the call that took too long tells more
         self.on_death(LayerReply(error=to_wire(self._with_layer(cause, ""))))
 
 
-def _skip_contents(request: LayerRequest, chunks: Iterator[bytes]) -> None:
-    """Takes from the stream what follows a request that will not be run again."""
+def _contents(request: LayerRequest, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks that are due after a request, and no more."""
     due = sum(contents.size_bytes for contents in request.contents)
     while due > 0:
-        due -= len(next(chunks))
+        chunk = next(chunks)
+        due -= len(chunk)
+        yield chunk
+
+
+def _skip(contents: Iterator[bytes]) -> None:
+    """Takes from the stream what follows a request that will not be run."""
+    for _ in contents:
+        pass

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
+import stat
 import threading
 
 from google.protobuf.message import DecodeError
 
 from farlayer.blobs.mailbox import Mailbox, MailboxClosedError, close_all, socket_name
 from farlayer.blobs.segment import SharedSegment
-from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, TransportError
+from farlayer.protos.errors import DeadlineError, FarlayerError, InputError, ProtocolError, TransportError
 from farlayer.protos.layer_service_pb2 import BrokerReply, BrokerRequest
 
 logger = logging.getLogger(__name__)
@@ -35,10 +37,21 @@ class Broker:
         self._changed = threading.Condition()
 
     def start(self) -> None:
-        """Listens, and answers from a thread of its own."""
+        """Listens, and answers from a thread of its own.
+
+        Raises:
+            InputError: something that is no socket is at its path, or no socket can be made there.
+        """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._unlink()
-        self._socket.bind(socket_name(self.path))
+        try:
+            self._socket.bind(socket_name(self.path))
+        except OSError as error:
+            self._socket.close()
+            raise InputError(
+                f"cannot listen on '{self.path}', where descriptors are handed over: {error.strerror}",
+                remedy="free that path, or listen elsewhere",
+            ) from error
         if not self._is_abstract:
             os.chmod(self.path, 0o600)
         self._socket.listen(64)
@@ -62,7 +75,7 @@ class Broker:
         return self.path.startswith("@")
 
     def _unlink(self) -> None:
-        if not self._is_abstract and os.path.exists(self.path):
+        if not self._is_abstract and is_socket(self.path):
             os.unlink(self.path)
 
     def take(self, rendezvous: bytes, timeout_s: float) -> Mailbox:
@@ -102,6 +115,7 @@ class Broker:
 
     def _register(self, rendezvous: bytes, mailbox: Mailbox) -> None:
         with self._changed:
+            self._forget_the_gone()
             if rendezvous in self._registered or len(self._registered) >= _MAX_WAITING:
                 mailbox.send(BrokerReply(error="this name is taken, or too many wait").SerializeToString())
                 mailbox.close()
@@ -109,6 +123,23 @@ class Broker:
             mailbox.send(BrokerReply().SerializeToString())
             self._registered[rendezvous] = mailbox
             self._changed.notify_all()
+
+    def _forget_the_gone(self) -> None:
+        """Closes connections whose engine ended before its Setup came."""
+        poll = select.poll()
+        names = {mailbox.fileno(): name for name, mailbox in self._registered.items()}
+        for descriptor in names:
+            poll.register(descriptor, 0)  # hang-ups are told of unasked
+        for descriptor, _ in poll.poll(0):
+            self._registered.pop(names[descriptor]).close()
+
+
+def is_socket(path: str) -> bool:
+    """Whether there is a socket at that path: nothing else may be removed to make room for ours."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _parse(message: bytes, descriptors: list[int]) -> BrokerRequest:

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from farlayer.protos.errors import InputError
 from farlayer.protos.layer_service_pb2 import DESCRIPTOR
 from farlayer.protos.layer_service_pb2_grpc import add_LayerServiceServicer_to_server
-from farlayer.server.broker import Broker
+from farlayer.server.broker import Broker, is_socket
 from farlayer.server.options import ServerOptions
 from farlayer.server.servicer import MAX_MESSAGE_BYTES, LayerServicer
 from farlayer.server.supervisor import Supervisor
@@ -76,7 +76,12 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.address = self._bind()
-        self._broker.start()
+        try:
+            self._broker.start()
+        except InputError:
+            self._grpc.stop(None).wait()
+            self._unlink()
+            raise
         self._grpc.start()
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         logger.info("listening on %s, pid %d", self.address, os.getpid())
@@ -102,9 +107,15 @@ class Server:
         self._health.set("", status)
         self._health.set(SERVICE, status)
 
-    def stop(self) -> None:
-        """Has `wait` return. May be called from signal handlers and other threads."""
+    def stop(self, *, hurry: bool = False) -> None:
+        """Has `wait` return. May be called from signal handlers and other threads.
+
+        Args:
+            hurry: do not wait for the layers that are held.
+        """
         self._stop.set()
+        if hurry and self.address:
+            self._servicer.hurry()
 
     def wait(self) -> None:
         """Returns after stop was called, or when options.parent is gone."""
@@ -115,16 +126,19 @@ class Server:
     def close(self, *, drain_s: float) -> None:
         """Ends: takes no new layers, waits for those that are held, ends the workers."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        if not self._servicer.drain(drain_s):
+        if not self._servicer.drain(drain_s) and drain_s:
             logger.warning("layers are still held after %g s; they are ended", drain_s)
         self._supervisor.close()
         self._grpc.stop(0.5).wait()
         self._broker.close()
+        self._unlink()
+        if self._options.remove_folder:
+            shutil.rmtree(self._options.remove_folder, ignore_errors=True)
+
+    def _unlink(self) -> None:
         path = self._options.unix_path
         if path and os.path.exists(path):
             os.unlink(path)
-        if self._options.remove_folder:
-            shutil.rmtree(self._options.remove_folder, ignore_errors=True)
 
 
 def _broker_path(options: ServerOptions) -> str:
@@ -134,13 +148,15 @@ def _broker_path(options: ServerOptions) -> str:
 
 def _remove_stale_socket(path: str) -> None:
     """Removes the socket of a server that was killed; one that answers is left to make bind fail."""
+    if not is_socket(path):
+        return  # nothing is there, or something that is not ours to remove: bind will say
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
         except OSError:
-            return  # nothing is there, or no socket: bind will say
+            return  # not ours: bind will say
         else:
             raise OSError("another server listens there")
 
@@ -153,9 +169,9 @@ def serve(options: ServerOptions) -> int:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         signals.append(number)
-        if len(signals) > 1:
-            os._exit(1)  # asked twice: the kernel ends the workers with us
-        server.stop()
+        if len(signals) > 2:
+            os._exit(1)  # asked three times: the kernel ends the workers with us
+        server.stop(hurry=len(signals) > 1)
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)

@@ -50,6 +50,7 @@ class LayerServicer(LayerServiceServicer):
         self._orphans: dict[str, threading.Timer] = {}
         self._changed = threading.Condition()
         self._draining = False
+        self._hurried = False
 
     # Describe
 
@@ -117,6 +118,8 @@ class LayerServicer(LayerServiceServicer):
                     stream.attachment = self._begin(request, stream.outbox)
                     if call == "resume":
                         continue
+                elif call == "chunk":
+                    raise ProtocolError(f"a chunk came for request {request.sequence}, where none is due")
                 held = stream.attachment
                 answer = held.answer(request, _chunks(requests, request))
                 if call == "release":
@@ -201,6 +204,9 @@ class LayerServicer(LayerServiceServicer):
         attachment.close()
         with self._changed:
             self._attachments.pop(attachment.instance, None)
+            timer = self._orphans.pop(attachment.instance, None)
+            if timer is not None:
+                timer.cancel()
             self._changed.notify_all()
 
     # The server's end
@@ -209,11 +215,18 @@ class LayerServicer(LayerServiceServicer):
         """Takes no new instances, and waits until those that are held were released. Returns whether they were."""
         with self._changed:
             self._draining = True
-            orphans = [self._attachments[instance] for instance in self._orphans]
+            orphans = [held for held in self._attachments.values() if held.instance in self._orphans]
         for attachment in orphans:
             self._bury(attachment)
         with self._changed:
-            return self._changed.wait_for(lambda: not self._attachments, timeout_s)
+            self._changed.wait_for(lambda: self._hurried or not self._attachments, timeout_s)
+            return not self._attachments
+
+    def hurry(self) -> None:
+        """Has drain return now. May be called from signal handlers."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
 
 
 class _Stream:
@@ -238,6 +251,7 @@ def _chunks(requests: Iterator[LayerRequest], request: LayerRequest) -> Iterator
         if follower.WhichOneof("call") != "chunk" or follower.sequence != request.sequence:
             raise ProtocolError(f"after request {request.sequence} a chunk is due, not '{follower.WhichOneof('call')}'")
         yield follower.chunk.bytes
+    raise StreamGoneError  # a connection that breaks may look like an end
 
 
 def _send(answer: Answer, outbox: Outbox) -> None:

@@ -221,6 +221,8 @@ class Supervisor:
             WorkerUnavailableError: the server runs as many workers as it may.
         """
         with self._lock:
+            if self._closed:
+                raise WorkerUnavailableError(f"layer '{layer}': this server ends", layer=layer)
             worker = self._workers.get(slot)
             if worker is None or worker.is_dead:
                 if len(self.workers) >= self._options.max_workers:
@@ -253,8 +255,9 @@ class Supervisor:
             self._closed = True
             workers = list(self._workers.values())
             self._workers.clear()
-        for worker in workers:
-            self._buriers.submit(worker.end, "the server ends", grace_s=self._options.worker_end_s)
+        with ThreadPoolExecutor(max(1, len(workers)), "farlayer-closer") as all_at_once:
+            for worker in workers:
+                all_at_once.submit(worker.end, "the server ends", grace_s=self._options.worker_end_s)
         self._buriers.shutdown()
         self._spawner.shutdown()
 

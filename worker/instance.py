@@ -85,13 +85,18 @@ class Instance:
         """
         for name, value in assign.items():
             owner, _, attribute = name.rpartition(".")
+            _check_reachable(attribute, name)
             setattr(self._reach(owner), attribute, value)
         return {name: self._reach(name) for name in read}
 
     def _reach(self, name: str) -> object:
         found: object = self.layer
         for part in name.split(".") if name else ():
-            if part.startswith("__"):
-                raise ValueCrossingError(f"attribute '{name}' cannot be reached from outside", remedy="use a method")
+            _check_reachable(part, name)
             found = getattr(found, part)
         return found
+
+
+def _check_reachable(part: str, name: str) -> None:
+    if part.startswith("__"):
+        raise ValueCrossingError(f"attribute '{name}' cannot be reached from outside", remedy="use a method")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterator, Sequence, TypeVar
+
+from google.protobuf.message import Message
 
 from farlayer.blobs.blob import Blob
 from farlayer.blobs.ledger import WORKER_IDS, BlobLedger
 from farlayer.blobs.segment import Allocator, Segment
-from farlayer.protos.errors import FarlayerError, LayerLoadError, ProtocolError
+from farlayer.protos.errors import FarlayerError, LayerLoadError, ProtocolError, ValueCrossingError
 from farlayer.protos.layer_service_pb2 import Error, LayerReply, LayerRequest, Setup
 from farlayer.protos.values import from_wire, to_wire
 from farlayer.protos.wire_errors import to_wire as error_to_wire
@@ -19,7 +21,11 @@ from farlayer.worker.instance import Instance
 from farlayer.worker.layer import Phase
 from farlayer.worker.loader import load_class
 
+Sized = TypeVar("Sized", bound=Message)
+
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__))
+MAX_VALUE_BYTES = 60 * 1024 * 1024
+"""Plain values of one call: below what a gRPC message holds. Larger things are blobs."""
 MAX_BLOBS = 4096
 """Bottoms and tops of one layer: a bound against hostile messages."""
 
@@ -84,6 +90,8 @@ class LayerSessionService:
     def _new_ledger(self, setup: Setup) -> BlobLedger:
         if self._ledger is not None:
             raise ProtocolError(f"Setup came twice for layer '{self._name}'")
+        if setup.phase not in {int(phase) for phase in Phase}:
+            raise ProtocolError(f"Setup names a phase {setup.phase}; there are {', '.join(map(repr, Phase))}")
         indices = set(setup.bottom) | set(setup.top)
         if indices != set(range(len(indices))) or len(indices) > MAX_BLOBS:
             raise ProtocolError("Setup must number its blobs from 0, without gaps")
@@ -146,13 +154,13 @@ class LayerSessionService:
         kwargs = {name: from_wire(value) for name, value in call.kwargs.items()}
         with self._user_code(call.method) as instance:
             result = instance.invoke(call.method, args, kwargs)
-        reply.value.CopyFrom(to_wire(result))
+        reply.value.CopyFrom(checked_size(to_wire(result), self._name))
 
     def _state(self, request: LayerRequest, reply: LayerReply) -> None:
         assign = {name: from_wire(value) for name, value in request.state.set.items()}
         with self._user_code("attribute access") as instance:
             result = instance.exchange_state(assign, request.state.get)
-        reply.value.CopyFrom(to_wire(result))
+        reply.value.CopyFrom(checked_size(to_wire(result), self._name))
 
     def _release(self, request: LayerRequest, reply: LayerReply) -> None:
         self._instance = None
@@ -172,9 +180,9 @@ class LayerSessionService:
         started = time.perf_counter()
         try:
             yield self._instance  # type: ignore[misc]  # None only where the caller is about to make it
-        except LayerLoadError:
+        except (LayerLoadError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # the boundary: user code may raise anything
+        except BaseException as error:  # the boundary: user code may raise anything
             raise _UserCodeError(
                 user_error_to_wire(error, layer=self._name, type_name=self._type, method=method, own_files=_OWN_FOLDER)
             ) from error
@@ -188,6 +196,21 @@ class LayerSessionService:
             for blob in self._instance.params:
                 if id(blob) not in known:
                     ledger.add_param(blob)
+
+
+def checked_size(message: Sized, layer: str) -> Sized:
+    """Returns a message of plain values.
+
+    Raises:
+        ValueCrossingError: it is too large for one.
+    """
+    if message.ByteSize() > MAX_VALUE_BYTES:
+        raise ValueCrossingError(
+            f"layer '{layer}': values of {message.ByteSize()} bytes are over the limit of {MAX_VALUE_BYTES} a call",
+            remedy="pass large arrays as blobs, or in parts",
+            layer=layer,
+        )
+    return message
 
 
 def _layer_param(setup: Setup) -> object:

@@ -36,6 +36,7 @@ class LocalLauncher:
         python_path: folders in which workers look for layer modules; None for those of this process's sys.path that
             a fresh interpreter would not have.
         log_level: of the server and its workers.
+        stderr: descriptor that the server and its workers write to; None for this process's stderr.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class LocalLauncher:
         python: str = "",
         python_path: Sequence[str] | None = None,
         log_level: str = "WARNING",
+        stderr: int | None = None,
     ) -> None:
         self._max_workers = max_workers
         self._python = python
         self._python_path = python_path
         self._log_level = log_level
+        self._stderr = stderr
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
         self._folder = ""
@@ -87,6 +90,7 @@ class LocalLauncher:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "farlayer.server.serve", json.dumps(options)],
                 stdin=subprocess.DEVNULL,
+                stderr=self._stderr,
                 pass_fds=[theirs, told],
                 process_group=0,  # a Ctrl-C in the terminal is for us; we end the server in order
             )
