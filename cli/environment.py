@@ -14,7 +14,7 @@ from pathlib import Path
 
 from farlayer.cli.formats import size
 
-_EXTRAS = {"plot": "curves of a run, train --plot", "demo": "make demo", "gpu": "device memory"}
+_EXTRAS = {"plot": "curves of a run, train --plot", "demo": "make demo"}
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9._-]+).*; *extra *== *[\"'](?P<extra>[^\"']+)[\"']")
 _WANTED_OPEN_FILES = 1024
 

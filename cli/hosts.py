@@ -12,9 +12,11 @@ from farlayer.cli.console import Screen
 from farlayer.cli.options import HostOptions
 from farlayer.cli.signals import interrupts
 from farlayer.cli.worker_output import WorkerOutput
+from farlayer.client.host import LayerHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.client.launchers.local import own_python_path
 from farlayer.client.placement import PlacementHost, load_placement
-from farlayer.client.pool import InProcessHost, LayerHost, Pool, local_pool, static_pool
+from farlayer.client.pool import Pool, local_pool, static_pool
 
 
 @contextmanager

@@ -7,8 +7,10 @@ with farlayer.client.local_pool(workers=2) as pool:
 The manual is docs/client.md.
 """
 
+from farlayer.client.host import LayerHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.client.options import ClientOptions
-from farlayer.client.pool import InProcessHost, LayerHost, Pool, local_pool, static_pool
+from farlayer.client.pool import Pool, local_pool, static_pool
 from farlayer.client.remote_layer import RemoteLayer
 from farlayer.client.session import LayerSession, LayerSpec, SessionReport
 

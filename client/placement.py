@@ -35,9 +35,11 @@ from pathlib import Path
 from types import TracebackType
 
 from farlayer.blobs.segment import Allocator
+from farlayer.client.host import LayerHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.client.launchers.static import check_address
 from farlayer.client.options import ClientOptions
-from farlayer.client.pool import InProcessHost, LayerHost, Pool, local_pool, static_pool
+from farlayer.client.pool import Pool, local_pool, static_pool
 from farlayer.client.session import LayerSession, LayerSpec
 from farlayer.protos.errors import PlacementError
 

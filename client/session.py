@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from farlayer.blobs.blob import Blob
+from farlayer.blobs.segment import Allocator
 from farlayer.client.carrier import Carrier
 from farlayer.client.exchange import Exchange
 from farlayer.client.options import ClientOptions
@@ -109,6 +110,10 @@ class Connector(Protocol):
     @property
     def reason(self) -> str:
         """Why these."""
+
+    @property
+    def allocator(self) -> Allocator:
+        """What blobs should be allocated with, so that they need not be copied."""
 
     def attach(self, setup: Setup) -> Carrier:
         """Makes the carrier, and enters into Setup what the other end must know."""

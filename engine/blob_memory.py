@@ -8,7 +8,7 @@ from farlayer.blobs.segment import Allocator, heap
 from farlayer.engine.registry import layer_class
 
 if TYPE_CHECKING:
-    from farlayer.client.pool import LayerHost
+    from farlayer.client.host import LayerHost
     from farlayer.protos import caffe_pb2
 
 

@@ -15,7 +15,7 @@ from farlayer.engine.scratch import Scratch
 from farlayer.protos.errors import NetError
 
 if TYPE_CHECKING:
-    from farlayer.client.pool import LayerHost
+    from farlayer.client.host import LayerHost
     from farlayer.protos import caffe_pb2
 
 Blobs: TypeAlias = Sequence[Blob]

@@ -22,7 +22,7 @@ from farlayer.engine.upgrade import require_current_format, upgrade_net_input
 from farlayer.protos import caffe_pb2
 
 if TYPE_CHECKING:
-    from farlayer.client.pool import LayerHost
+    from farlayer.client.host import LayerHost
 
 logger = logging.getLogger(__name__)
 

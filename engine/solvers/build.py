@@ -18,7 +18,7 @@ from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError, SnapshotError
 
 if TYPE_CHECKING:
-    from farlayer.client.pool import LayerHost
+    from farlayer.client.host import LayerHost
     from farlayer.engine.solvers.solver import Solver
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import pytest
 
 from farlayer.client import ClientOptions, static_pool
 from farlayer.protos.errors import WorkerError
-from tests.remote_support import LAYERS, REMOTE, Gate, open_pool, wait_until_gone
+from tests.remote_support import CARRIERS, LAYERS, REMOTE, Gate, open_pool, wait_until_gone
 from tests.server.server_support import ServerProcess
 
 ENGINE = """
@@ -39,11 +39,10 @@ class Engine:
 
     def __init__(self, carrier: str, folder: Path) -> None:
         gate = Gate(folder)
-        options = {"mailbox": ("mailbox", "shared"), "grpc-shared": ("grpc", "shared")}.get(
-            carrier, ("grpc", "streamed")
-        )
+        chosen = CARRIERS[carrier]
+        assert chosen is not None
         self.process = subprocess.Popen(
-            [sys.executable, "-c", ENGINE, str(LAYERS), *options, str(gate.path)],
+            [sys.executable, "-c", ENGINE, str(LAYERS), chosen.carrier, chosen.transport, str(gate.path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -104,16 +103,18 @@ def test_a_server_that_is_killed_is_told_soon_and_its_workers_die(carrier: str, 
 
 
 def test_the_end_of_a_server_elsewhere_is_told_to_its_engines() -> None:
-    with ServerProcess("127.0.0.1:0", resume_window_s=0.5) as server:
-        with static_pool([server.address], options=ClientOptions(transport="streamed")) as pool:
-            layer = pool.layer("chaos_layers", "Counts")
+    with (
+        ServerProcess("127.0.0.1:0", resume_window_s=0.5) as server,
+        static_pool([server.address], options=ClientOptions(transport="streamed")) as pool,
+    ):
+        layer = pool.layer("chaos_layers", "Counts")
+        layer.forward([1])
+        server.process.kill()
+        server.process.wait()
+        started = time.monotonic()
+        with pytest.raises(WorkerError):
             layer.forward([1])
-            server.process.kill()
-            server.process.wait()
-            started = time.monotonic()
-            with pytest.raises(WorkerError):
-                layer.forward([1])
-            assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("carrier", REMOTE)

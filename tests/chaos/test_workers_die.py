@@ -51,7 +51,7 @@ def test_a_worker_killed_while_idle_is_told_by_the_next_call(pool: Pool) -> None
     os.kill(pid, signal.SIGTERM)
     assert wait_until_gone([pid], 5) == []
     started = time.monotonic()
-    with pytest.raises(WorkerDiedError, match="'idle'.*SIGTERM") as caught:
+    with pytest.raises(WorkerDiedError, match=r"'idle'.*SIGTERM") as caught:
         layer.forward([1])
     assert time.monotonic() - started < SOON_S
     assert caught.value.signal == signal.SIGTERM
@@ -60,7 +60,7 @@ def test_a_worker_killed_while_idle_is_told_by_the_next_call(pool: Pool) -> None
 
 def test_a_crash_in_native_code_is_told_with_its_stack(pool: Pool) -> None:
     layer = pool.layer("chaos_layers", "Ends", param_str="segfault", name="native")
-    with pytest.raises(WorkerDiedError, match="'native'.*SIGSEGV") as caught:
+    with pytest.raises(WorkerDiedError, match=r"'native'.*SIGSEGV") as caught:
         layer.forward([1])
     assert caught.value.signal == signal.SIGSEGV
     assert "the layer's last words" in caught.value.log_lines
@@ -70,7 +70,7 @@ def test_a_crash_in_native_code_is_told_with_its_stack(pool: Pool) -> None:
 
 def test_an_exit_past_all_handlers_is_told_with_its_code(pool: Pool) -> None:
     layer = pool.layer("chaos_layers", "Ends", param_str="exit", name="exiting")
-    with pytest.raises(WorkerDiedError, match="'exiting'.*exit code 3") as caught:
+    with pytest.raises(WorkerDiedError, match=r"'exiting'.*exit code 3") as caught:
         layer.forward([1])
     assert (caught.value.signal, caught.value.exit_code_of_worker) == (0, 3)
     layer.close()

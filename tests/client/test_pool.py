@@ -46,9 +46,12 @@ def test_a_layer_without_a_name_gets_a_new_one_each_time() -> None:
 
 
 def test_layers_go_to_one_server_after_the_other_within_their_limits() -> None:
-    with ServerProcess(max_workers=1) as small, ServerProcess(max_workers=3) as large:
-        with static_pool([small.address, large.address]) as pool:
-            found = slots(pool, ["a", "b", "c", "d", "e"])
+    with (
+        ServerProcess(max_workers=1) as small,
+        ServerProcess(max_workers=3) as large,
+        static_pool([small.address, large.address]) as pool,
+    ):
+        found = slots(pool, ["a", "b", "c", "d", "e"])
     assert [server for server, _ in found] == [
         small.address,
         large.address,

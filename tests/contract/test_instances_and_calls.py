@@ -79,7 +79,7 @@ def test_blobs_stay_valid_after_the_layer_was_released(any_memory: Host) -> None
     np.testing.assert_array_equal(run.params[0].data, np.full((2, 2), 11))
     run.top[0].reshape(50)
     run.top[0].data[...] = 1
-    with pytest.raises(ProtocolError, match="'the CountsInParams'.*closed"):
+    with pytest.raises(ProtocolError, match=r"'the CountsInParams'.*closed"):
         run.forward()
 
 
@@ -139,6 +139,21 @@ def test_values_that_cannot_cross_are_refused_and_the_layer_goes_on(host: Host) 
     with pytest.raises(LayerError):
         run.session.exchange_state({}, ["__class__"])
     run.forward()
+
+
+def test_values_too_large_for_one_message_are_refused_and_the_layer_goes_on(host: Host) -> None:
+    run = host.start("OwnAttributes", [[1]])
+    large = np.zeros(40 * 1024 * 1024, np.uint8)
+    with pytest.raises(ValueCrossingError, match="over the limit") as caught:
+        run.session.invoke("twice", large)  # comes back twice
+    assert "blobs" in caught.value.remedy
+    with pytest.raises(ValueCrossingError, match="over the limit"):
+        run.session.invoke("twice", [large, large])
+    with pytest.raises(ValueCrossingError, match="over the limit"):
+        run.session.exchange_state({"new": [large, large]}, [])
+    run.forward()
+    with pytest.raises(ValueCrossingError, match="over the limit"):
+        host.start("OwnAttributes", [[1]], param_str="x" * 70_000_000)
 
 
 # --- order ---

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from farlayer.blobs.blob import Blob
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.layer import Layer, LayerContext
 from farlayer.engine.net import Net
 from farlayer.engine.net_builder import build_net

@@ -1,5 +1,5 @@
 from farlayer.blobs.segment import Allocator, heap, shared
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.blob_memory import plan_allocators
 from farlayer.engine.splits import insert_splits
 from tests.engine.support import net_param

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.finite import check_finite_loss, find_not_finite
 from farlayer.engine.net import Net
 from farlayer.engine.net_builder import build_net

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.prototxt import parse
 from farlayer.engine.solvers import SOLVER_TYPES, Solver, build_solver
 from farlayer.engine.solvers.state import read_state

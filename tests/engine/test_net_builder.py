@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from farlayer.blobs.segment import Allocator, SharedSegment, shared
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.net_builder import build_net
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import FarlayerError, NetError

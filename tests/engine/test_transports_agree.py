@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from farlayer.client import ClientOptions, InProcessHost, local_pool
-from farlayer.client.pool import LayerHost
+from farlayer.client.host import LayerHost
 from farlayer.engine.prototxt import parse
 from farlayer.engine.solvers import build_solver
 from farlayer.engine.solvers.listener import SolverListener

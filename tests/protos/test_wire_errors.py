@@ -15,7 +15,7 @@ from farlayer.protos.wire_errors import from_wire, to_wire, user_error_to_wire
 TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FarlayerError)]
 
 
-class Known(ValueError):
+class KnownError(ValueError):
     """A user's type that both sides have loaded."""
 
     def __init__(self, first: int, second: str) -> None:
@@ -23,17 +23,17 @@ class Known(ValueError):
         self.first = first
 
 
-class Demanding(Exception):
+class DemandingError(Exception):
     """Its __init__ and __new__ want what nobody has."""
 
-    def __new__(cls, *, secret: str) -> "Demanding":
+    def __new__(cls, *, secret: str) -> "DemandingError":
         return super().__new__(cls)
 
     def __init__(self, *, secret: str) -> None:
         super().__init__(secret)
 
 
-class HasMessage(Exception):
+class HasMessageError(Exception):
     """Takes a name that our errors use."""
 
     @property
@@ -41,7 +41,7 @@ class HasMessage(Exception):
         return "its own"
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
@@ -50,7 +50,7 @@ def cross(error: BaseException, method: str = "forward") -> LayerError:
     """Raises an error as user code, and brings it over the wire."""
     try:
         raise error
-    except BaseException as raised:
+    except BaseException as raised:  # noqa: BLE001  # user code may raise anything
         message = user_error_to_wire(raised, layer="conv1", type_name="mod.Layer", method=method, own_files="/nowhere/")
     found = from_wire(Error.FromString(message.SerializeToString()))
     assert isinstance(found, LayerError)
@@ -113,7 +113,7 @@ def test_a_class_that_the_tree_does_not_have_crosses_as_its_base() -> None:
         ImportError("no module"),
         AssertionError(),
         TimeoutError("slow"),
-        Known(1, "two"),
+        KnownError(1, "two"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -149,7 +149,7 @@ def test_what_cannot_be_combined_is_a_layer_error_that_names_its_type(error: Bas
     assert found.exception_type == f"builtins.{type(error).__name__}"
 
 
-@pytest.mark.parametrize("error", [Demanding(secret="x"), HasMessage("what"), Unprintable()])
+@pytest.mark.parametrize("error", [DemandingError(secret="x"), HasMessageError("what"), UnprintableError()])
 def test_types_with_demands_of_their_own_cross(error: Exception) -> None:
     found = cross(error)
     assert found.exception_type == f"{type(error).__module__}.{type(error).__qualname__}"

@@ -87,11 +87,7 @@ class StartsChildren(WaitsAtGate):
 
     def forward(self, bottom, top):
         child = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "import subprocess as s; p = s.Popen(['sleep', '300']); print(p.pid, flush=True); p.wait()",
-            ],
+            ["sh", "-c", "sleep 300 & echo $!; wait"],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -1,6 +1,7 @@
 """A connection that breaks costs nothing but time: the instance is taken up again, and no request runs twice."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from farlayer.client import ClientOptions, Pool, static_pool
 from farlayer.client.remote_layer import RemoteLayer
 from farlayer.protos.errors import ProtocolError, WorkerError
-from tests.remote_support import Gate, wait_until_gone
+from tests.remote_support import CARRIERS, REMOTE, Gate, wait_until_gone
 from tests.server.server_support import CuttableProxy, ServerProcess
 
 
@@ -25,16 +26,11 @@ def proxy(server: ServerProcess) -> Iterator[CuttableProxy]:
         yield between
 
 
-@pytest.fixture(params=["streamed", "shared", "mailbox"])
+@pytest.fixture(params=REMOTE)
 def pool(proxy: CuttableProxy, request: pytest.FixtureRequest) -> Iterator[Pool]:
-    carrier, transport = {
-        "streamed": ("grpc", "streamed"),
-        "shared": ("grpc", "shared"),
-        "mailbox": ("mailbox", "shared"),
-    }[request.param]
-    with static_pool(
-        [proxy.address], options=ClientOptions(carrier=carrier, transport=transport, timeout_s=20)
-    ) as opened:
+    options = CARRIERS[request.param]
+    assert options is not None
+    with static_pool([proxy.address], options=replace(options, timeout_s=20)) as opened:
         yield opened
 
 
@@ -121,15 +117,14 @@ def test_a_server_that_does_not_know_the_instance_says_so(
     ):
         layer = pool.layer("chaos_layers", "WaitsAtGate", param_str=str(gate.path), name="lost")
         layer.setup([1])
-        future = layer.forward_async([1]) if in_flight else None
         if in_flight:
+            future = layer.forward_async([1])
             gate.wait_started()
         proxy.lead_to(successor.address)
         proxy.cut()
+        if not in_flight:
+            future = layer.forward_async([1])
         with pytest.raises(ProtocolError, match="no such instance to resume") as caught:
-            if future is not None:
-                future.result(20)
-            else:
-                layer.forward([1])
+            future.result(20)
         assert caught.value.layer == "lost"
         assert "set the layer up anew" in caught.value.remedy

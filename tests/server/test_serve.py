@@ -115,7 +115,7 @@ def test_more_workers_than_allowed_are_refused_and_the_others_go_on(server: Serv
         for layer in layers:
             layer.forward([1])
         refused = second.layer("chaos_layers", "Counts", name="third")
-        with pytest.raises(WorkerUnavailableError, match="no worker for layer 'third'.*its limit") as caught:
+        with pytest.raises(WorkerUnavailableError, match=r"no worker for layer 'third'.*its limit") as caught:
             refused.forward([1])
         assert "--max-workers" in caught.value.remedy
         assert caught.value.layer == "third"
@@ -150,7 +150,7 @@ def test_layers_of_one_name_share_a_worker_and_not_with_other_pools(server: Serv
 
 def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path) -> None:
     with ServerProcess(python=str(tmp_path / "python")) as server, static_pool([server.address]) as pool:
-        with pytest.raises(WorkerUnavailableError, match="interpreter.*cannot be started") as caught:
+        with pytest.raises(WorkerUnavailableError, match=r"interpreter.*cannot be started") as caught:
             pool.layer("chaos_layers", "Counts").forward([1])
         assert "--python" in caught.value.remedy
 

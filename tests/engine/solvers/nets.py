@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.prototxt import parse
 from farlayer.engine.solvers import Solver, build_solver
 from farlayer.protos import caffe_pb2

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.solvers import SGDSolver, build_solver
 from farlayer.engine.weights import save_weights
 from farlayer.protos.errors import FarlayerError, NetError, SnapshotError

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.solvers import build_solver
 from tests.engine.solvers.nets import make_solver, solver_param, weights
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farlayer.client.pool import InProcessHost
+from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.net import Net
 from farlayer.engine.net_builder import build_net
 from farlayer.protos import caffe_pb2
