@@ -48,7 +48,9 @@ class Engine:
             text=True,
         )
         assert self.process.stdout is not None
-        self.server_pid, idle_pid = map(int, self.process.stdout.readline().split())
+        line = self.process.stdout.readline()
+        assert line, self.end()
+        self.server_pid, idle_pid = map(int, line.split())
         self.worker_pids = [idle_pid, *json.loads(gate.wait_started())]
 
     def end(self) -> str:
