@@ -160,7 +160,7 @@ _PLACEMENT = click.option(
     "--placement",
     metavar="FILE",
     default="",
-    help="TOML file that says for layers, by name, where they run. See docs/client.md.",
+    help="TOML file that says for layers, by name, where they run. See docs/workers.md.",
 )
 
 

@@ -192,8 +192,9 @@ class GrpcCarrier:
                 logger.warning("the connection to %s was resumed", self._address)
                 return None
             stream.close()
-            if "has not ended" not in first.error.message:
-                return from_wire(first.error)  # the server does not know the instance any more
+            refusal = from_wire(first.error)
+            if not isinstance(refusal, WorkerUnavailableError):
+                return refusal  # the server does not know the instance any more
         return broken
 
     def _reachable(self) -> bool:

@@ -72,6 +72,8 @@ class Host(ABC):
         """See LayerHost. Closed with the host."""
         connector, worker = self._place(spec.name)
         session = LayerSession(spec, connector, self._options, worker)
+        # Those that their users closed are forgotten, with the memory of their blobs: a pool may live for months.
+        self._sessions = [kept for kept in self._sessions if not kept.is_closed]
         self._sessions.append(session)
         return session
 

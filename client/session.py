@@ -150,6 +150,7 @@ class LayerSession:
         self._lock = threading.Lock()
         self._sequence = 0
         self._broken: FarlayerError | None = None
+        self._closed = False
         self._worker = ""
         self._pid = 0
         self._calls = 0
@@ -221,10 +222,16 @@ class LayerSession:
         """Whether setup was called."""
         return self._carrier is not None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether close was called."""
+        return self._closed
+
     # The end
 
     def close(self) -> None:
         """Releases the instance. Its blobs stay valid. Idempotent."""
+        self._closed = True
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
         if self._carrier is not None:

@@ -176,7 +176,7 @@ class LayerServicer(LayerServiceServicer):
                 )
             timer = self._orphans.pop(resume.instance, None)
             if timer is None:
-                raise ProtocolError("this instance cannot be resumed: its stream has not ended")
+                raise WorkerUnavailableError("this instance cannot be resumed yet: its stream has not ended")
             timer.cancel()
         return attachment
 
