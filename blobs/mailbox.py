@@ -15,13 +15,15 @@ from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 """Larger messages are refused: blobs travel beside messages, never in them."""
 
-MAX_DESCRIPTORS = 200
-"""Per letter; the kernel takes at most 253."""
+MAX_DESCRIPTORS = 8192
+"""Of one letter."""
+_DATAGRAM_DESCRIPTORS = 200
+"""Of one datagram; the kernel takes at most 253. A letter with more begins with datagrams that hold nothing else."""
 
 # A letter is one datagram: this header, then the message. A message over _INLINE_BYTES would not fit into every
 # socket buffer: it lies in a memfd instead, which is the last descriptor of the letter.
 _HEADER = struct.Struct("<BI")
-_INLINE, _SPILLED = 0, 1
+_INLINE, _SPILLED, _MORE = 0, 1, 2
 _INLINE_BYTES = 60 * 1024
 _DESCRIPTOR_BYTES = array.array("i").itemsize
 
@@ -45,7 +47,7 @@ class Mailbox:
         self._socket = sock
         self._buffer = bytearray(_HEADER.size + _INLINE_BYTES)
         self._view = memoryview(self._buffer)
-        self._ancillary_bytes = socket.CMSG_SPACE((MAX_DESCRIPTORS + 1) * _DESCRIPTOR_BYTES)
+        self._ancillary_bytes = socket.CMSG_SPACE((_DATAGRAM_DESCRIPTORS + 1) * _DESCRIPTOR_BYTES)
 
     @classmethod
     def pair(cls) -> tuple[Mailbox, Mailbox]:
@@ -117,6 +119,9 @@ class Mailbox:
                 f"a letter of {len(message)} bytes with {len(descriptors)} descriptors is over the limits of "
                 f"{MAX_MESSAGE_BYTES} bytes and {MAX_DESCRIPTORS} descriptors"
             )
+        while len(descriptors) > _DATAGRAM_DESCRIPTORS:
+            self._send(_HEADER.pack(_MORE, 0), b"", descriptors[:_DATAGRAM_DESCRIPTORS])
+            descriptors = descriptors[_DATAGRAM_DESCRIPTORS:]
         if len(message) <= _INLINE_BYTES:
             self._send(_HEADER.pack(_INLINE, len(message)), message, descriptors)
             return
@@ -153,22 +158,36 @@ class Mailbox:
             DeadlineError: nothing came in time.
             ProtocolError: what came is no letter. Its descriptors are closed.
         """
-        size, ancillary, flags = self._receive_datagram(timeout_s)
-        descriptors = _descriptors_in(ancillary)
+        descriptors: list[int] = []
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                raise ProtocolError("a letter came that is larger than any that is sent")
-            if size < _HEADER.size:
-                raise ProtocolError(f"a letter of {size} bytes came, shorter than its header")
-            kind, length = _HEADER.unpack_from(self._buffer)
-            if kind == _INLINE and length == size - _HEADER.size:
-                return bytes(self._view[_HEADER.size : size]), descriptors
-            if kind == _SPILLED and descriptors:
-                return _read_spill(descriptors.pop(), length), descriptors
-            raise ProtocolError(f"a letter came with a wrong header: kind {kind}, {length} of {size} bytes")
-        except ProtocolError:
+            while True:
+                before = len(descriptors)
+                kind, length, size = self._receive_part(timeout_s, descriptors)
+                if kind == _INLINE and length == size:
+                    return bytes(self._view[_HEADER.size : _HEADER.size + size]), descriptors
+                if kind == _SPILLED and descriptors:
+                    return _read_spill(descriptors.pop(), length), descriptors
+                if kind != _MORE or length or size or not before < len(descriptors) <= MAX_DESCRIPTORS:
+                    raise ProtocolError(f"a letter came with a wrong header: kind {kind}, {length} of {size} bytes")
+        except FarlayerError:
             close_all(descriptors)
             raise
+
+    def _receive_part(self, timeout_s: float | None, descriptors: list[int]) -> tuple[int, int, int]:
+        """Takes one datagram into the buffer, and its descriptors. Returns kind, and length as told and as it is."""
+        size, ancillary, flags = self._receive_datagram(timeout_s)
+        descriptors += _descriptors_in(ancillary)
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError(
+                "descriptors of a letter could not be taken: too many, or the limit on open files is reached",
+                remedy="raise the limit on open files (ulimit -n)",
+            )
+        if flags & socket.MSG_TRUNC:
+            raise ProtocolError("a letter came that is larger than any that is sent")
+        if size < _HEADER.size:
+            raise ProtocolError(f"a letter of {size} bytes came, shorter than its header")
+        kind, length = _HEADER.unpack_from(self._buffer)
+        return kind, length, size - _HEADER.size
 
     def _receive_datagram(self, timeout_s: float | None) -> tuple[int, list[tuple[int, int, bytes]], int]:
         started = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -15,6 +16,7 @@ from farlayer.protos.errors import BlobError, ProtocolError
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _ITEM_BYTES = 4
+_REMEDY = "raise the limit on open files (ulimit -n) or memory, or use --transport streamed"
 
 
 class Segment:
@@ -88,7 +90,7 @@ class SharedSegment(Segment):
                 os.close(descriptor)
             raise BlobError(
                 f"cannot make a shared segment of {size_bytes} bytes: {error}",
-                remedy="raise the limit on open files (ulimit -n) or memory, or use --transport streamed",
+                remedy=_REMEDY,
             ) from error
 
     @classmethod
@@ -96,6 +98,7 @@ class SharedSegment(Segment):
         """Maps the memory behind a descriptor that another process sent; takes the descriptor over.
 
         Raises:
+            BlobError: this process may not open or map more; the descriptor is closed.
             ProtocolError: not a memfd, not sealed against shrinking (a peer that shrinks it later would end this
                 process by SIGBUS), or not of the announced size. The descriptor is closed.
         """
@@ -104,6 +107,10 @@ class SharedSegment(Segment):
             return cls(descriptor, size_bytes)
         except (OSError, ValueError, OverflowError) as error:
             _close_quietly(descriptor)
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise BlobError(
+                    f"cannot map a shared segment of {size_bytes} bytes: {error.strerror}", remedy=_REMEDY
+                ) from error
             raise ProtocolError(f"a segment of {size_bytes} bytes cannot be mapped: {error}") from error
         except ProtocolError:
             _close_quietly(descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,7 +17,7 @@ from farlayer.cli.serve import serve
 from farlayer.cli.signals import interrupts
 from farlayer.cli.test import test
 from farlayer.cli.train import train
-from farlayer.protos.errors import FarlayerError
+from farlayer.protos.errors import FarlayerError, InputError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     screen = Screen.make()
     try:
+        _need_working_directory()
         # Not farlayer.main: that one makes something of its own out of KeyboardInterrupt.
         with farlayer.make_context("farlayer", list(arguments), obj=screen) as context:
             farlayer.invoke(context)
@@ -56,5 +59,15 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  # the boundary to the user: everything that gets here is a bug
         if interrupts.came:  # the exception of a signal, changed on its way through other people's code
             return tell_interruption(screen, "")
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # whoever else writes files says which one
+            sys.stdout = None  # as above
+            return tell_failure(screen, FarlayerError("the output cannot be written: no space is left on its device"))
         return tell_bug(screen, error)
     return 0
+
+
+def _need_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("the working directory was deleted", remedy="cd into a folder that exists") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -35,7 +36,9 @@ class Screen:
 
     @classmethod
     def make(cls) -> Screen:
-        """The streams of this process."""
+        """The streams of this process, from now on with escapes for what their encoding lacks, as stderr has them."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         out = Console(width=_width(sys.stdout.isatty()), highlight=False, soft_wrap=False)
         err = Console(width=_width(sys.stderr.isatty()), highlight=False, soft_wrap=False, stderr=True)
         return cls(out, err, sys.stderr.isatty() and not err.is_dumb_terminal)
@@ -59,6 +62,10 @@ class Screen:
             return
         with self.err.status(text):
             yield
+
+    def warn(self, message: str) -> None:
+        """Prints one line about something that is probably not meant."""
+        self.err.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
 
     def fact(self, name: str, value: str) -> None:
         """Prints one line of results: a name and a value, aligned."""

@@ -15,7 +15,7 @@ from farlayer.cli.worker_output import WorkerOutput
 from farlayer.client.host import LayerHost
 from farlayer.client.in_process_host import InProcessHost
 from farlayer.client.launchers.local import own_python_path
-from farlayer.client.placement import PlacementHost, load_placement
+from farlayer.client.placement import PlacementHost, PoolPlan, load_placement
 from farlayer.client.pool import Pool, local_pool, static_pool
 
 
@@ -38,7 +38,12 @@ def open_host(options: HostOptions, screen: Screen) -> Iterator[LayerHost]:
         if placement is None:
             yield default
             return
-        host = PlacementHost(default, placement, options.client)
+        host = PlacementHost(
+            default,
+            placement,
+            options.client,
+            start_local=lambda plan: _start_local(plan, options, screen, stack),
+        )
         stack.callback(_close, host)
         yield host
 
@@ -52,19 +57,25 @@ def open_pool(options: HostOptions, screen: Screen) -> Iterator[Pool]:
             stack.callback(_close, pool)
             pool.start()  # may wait for servers that do not answer: a Ctrl-C ends that
         else:
-            output = stack.enter_context(WorkerOutput(screen.err)) if screen.is_live else None
-            pool = local_pool(
-                options.workers,
-                python=options.python,
-                python_path=[*options.python_path, *_own_folders()],
-                options=options.client,
-                log_level=options.log_level,
-                stderr=output.descriptor if output is not None else None,
-            )
-            stack.callback(_close, pool)
-            with interrupts.shield():  # half a second, in which a folder and a process come into being
-                pool.start()
+            pool = _start_local(PoolPlan(workers=options.workers), options, screen, stack)
         yield pool
+
+
+def _start_local(plan: PoolPlan, options: HostOptions, screen: Screen, stack: ExitStack) -> Pool:
+    """Starts the local server of a plan; the options say what the plan does not. The stack closes the pool."""
+    output = stack.enter_context(WorkerOutput(screen.err)) if screen.is_live else None
+    pool = local_pool(
+        plan.workers,
+        python=plan.python or options.python,
+        python_path=[*plan.python_path, *options.python_path, *_own_folders()],
+        options=options.client,
+        log_level=options.log_level,
+        stderr=output.descriptor if output is not None else None,
+    )
+    stack.callback(_close, pool)
+    with interrupts.shield():  # half a second, in which a folder and a process come into being
+        pool.start()
+    return pool
 
 
 def _own_folders() -> list[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from farlayer.cli.formats import seconds, size
+from farlayer.client.launchers.local import is_local_server
 from farlayer.client.session import SessionReport
 
 _UNBOUNDED_WIDTH = 1000
@@ -36,7 +37,8 @@ def _wide(reports: Sequence[SessionReport]) -> Table:
     )
     for report in reports:
         server = _server(report)
-        table.add_row(
+        _add_row(
+            table,
             report.layer,
             report.phase,
             report.type,
@@ -55,7 +57,8 @@ def _narrow(reports: Sequence[SessionReport]) -> Table:
     table = _table("Layer, phase\nClass", "Worker\nPID", "Carrier\nTransport", "Calls>", "Mean call>", "Moved>")
     for report in reports:
         server = _server(report)
-        table.add_row(
+        _add_row(
+            table,
             f"{report.layer}, {report.phase}\n{report.type}" + (f"\nat {server}" if server else ""),
             f"{_worker(report)}\n{report.pid}",
             f"{report.carrier}\n{report.transport}",
@@ -84,13 +87,18 @@ def _table(*headings: str) -> Table:
     return table
 
 
+def _add_row(table: Table, *cells: str) -> None:
+    """Adds cells as they are: in a plain str, rich would take a name like [red] for markup."""
+    table.add_row(*(Text(cell) for cell in cells))
+
+
 def _worker(report: SessionReport) -> str:
     return report.worker if report.server else "this process"
 
 
 def _server(report: SessionReport) -> str:
     """The server's address; "" for a layer in this process, and for a server of our own making."""
-    return "" if report.server.startswith(f"unix:{tempfile.gettempdir()}/farlayer-") else report.server
+    return "" if is_local_server(report.server) else report.server
 
 
 def _mean_call(report: SessionReport) -> str:

@@ -113,22 +113,21 @@ def run_test(options: TestOptions, screen: Screen) -> None:
 
 def _run(net: Net, iterations: int, screen: Screen) -> None:
     """Runs the batches and tells loss and outputs. Source: Caffe, tools/caffe.cpp (test)."""
-    import numpy as np
     from rich.progress import track
 
     from farlayer.cli.formats import scores
     from farlayer.cli.signals import Interrupted, interrupts
+    from farlayer.engine.solvers.means import OutputMeans
     from farlayer.protos.errors import FarlayerError
 
-    sums = {name: np.zeros(net.blobs[name].count) for name in net.outputs}
+    means = OutputMeans()
     loss = 0.0
     done = 0
     try:
         for _ in track(range(iterations), "Testing", console=screen.err, transient=True, disable=not screen.is_live):
             interrupts.check()
             loss += net.forward()
-            for name, total in sums.items():
-                np.add(total, net.blobs[name].data.ravel(), out=total)
+            means.add(net)
             done += 1
     except Interrupted as interruption:
         interruption.story = f"interrupted after {done} of {iterations} batches"
@@ -140,6 +139,6 @@ def _run(net: Net, iterations: int, screen: Screen) -> None:
     weights = net.loss_weights()
     if weights:
         screen.fact("Loss", f"{loss / iterations:.5g}")
-    for name, total in sums.items():
+    for name, values in means.means().items():
         weighted = f" (* {weights[name]:g} in the loss)" if name in weights else ""
-        screen.fact("Output", scores({name: (total / iterations).tolist()}) + weighted)
+        screen.fact("Output", scores({name: values}) + weighted)

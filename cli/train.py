@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
 from farlayer.cli.options import HostOptions, host_options, need_file, split_list
-from farlayer.protos.errors import FarlayerError, InputError
+from farlayer.protos.errors import FarlayerError, InputError, NotFiniteError, SnapshotError
 
 if TYPE_CHECKING:
     from farlayer.cli.history import RunHistory
@@ -90,8 +89,9 @@ def train(
 ) -> None:
     """Train the net of a solver.
 
-    Flags are those of `caffe train`, with one dash or two. Differs from Caffe: the folder of snapshot_prefix is made
-    where only itself is missing; --iterations counts.
+    Flags are those of `caffe train`, with one dash or two. A run that ends early, by an error or a signal, writes a
+    snapshot of what it reached. Differs from Caffe: the folder of snapshot_prefix is made where only itself is
+    missing; --iterations counts.
     """
     screen.configure_logging(host.log_level)
     options = TrainOptions(
@@ -123,6 +123,7 @@ def run_training(options: TrainOptions, screen: Screen) -> None:
                 solver = build_solver(
                     definition, host=host, base_dir=Path(options.solver).parent, check_finite=options.stop_on_nan
                 )
+            _warn_of_no_loss(solver, screen)
             with solver:
                 _train(solver, history, options, screen)
     except Interrupted as interruption:
@@ -161,18 +162,35 @@ def _make_snapshot_folder(definition: SolverParameter) -> None:
             ) from error
 
 
+def _warn_of_no_loss(solver: Solver, screen: Screen) -> None:
+    """Caffe trains such a net in silence, and a forgotten loss_weight of a Python layer is easily made."""
+    if not solver.net.loss_weights():
+        screen.warn(
+            "the train net has no loss, so nothing is learned; a Python layer is a loss only with `loss_weight: 1`"
+        )
+
+
 def _train(solver: Solver, history: RunHistory, options: TrainOptions, screen: Screen) -> None:
     from farlayer.cli.curves import write_curves
     from farlayer.cli.layer_table import layer_table
     from farlayer.cli.progress import shown_progress
+    from farlayer.cli.signals import Interrupted, interrupts
 
     if options.snapshot:
         solver.restore(options.snapshot)
     first = solver.iter
     solver.add_listener(history)
+    solver.update_guard = interrupts.shield
     started = time.monotonic()
-    with shown_progress(screen, solver):
-        solver.solve()
+    try:
+        with shown_progress(screen, solver):
+            solver.solve()
+    except (NotFiniteError, SnapshotError):
+        raise  # what was reached is of no use, or was just found impossible to write
+    except (FarlayerError, Interrupted):
+        if solver.iter > first:
+            _save_what_was_reached(solver, screen)
+        raise
     _tell_results(solver, history, solver.iter - first, time.monotonic() - started, screen)
     if options.plot:
         losses = {name for net in (solver.net, *solver.test_nets) for name in net.loss_weights()}
@@ -182,6 +200,20 @@ def _train(solver: Solver, history: RunHistory, options: TrainOptions, screen: S
     if sessions:
         screen.out.print()
         screen.out.print(layer_table([session.report() for session in sessions], screen.out))
+
+
+def _save_what_was_reached(solver: Solver, screen: Screen) -> None:
+    """Writes the snapshot of a run that ends early, where it would have had one at its end. A failure is only told."""
+    from farlayer.cli.signals import interrupts
+
+    wanted = solver.param.snapshot_prefix and solver.param.snapshot_after_train
+    if not wanted or solver.last_snapshot == solver.iter:
+        return
+    try:
+        with interrupts.shield():
+            solver.snapshot()
+    except FarlayerError as error:
+        screen.warn(f"no snapshot of iteration {solver.iter} was written: {error}")
 
 
 def _tell_results(solver: Solver, history: RunHistory, done: int, took_s: float, screen: Screen) -> None:
@@ -194,8 +226,7 @@ def _tell_results(solver: Solver, history: RunHistory, done: int, took_s: float,
     if history.losses:
         screen.fact("Loss", f"{history.losses[-1]:.5g}")
         if not math.isfinite(history.losses[-1]):
-            message = "the loss is not finite; with --stop-on-nan the run stops there and tells where it came from"
-            screen.err.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
+            screen.warn("the loss is not finite; with --stop-on-nan the run stops there and tells where it came from")
     for result in history.last_tests:
         net = f" net #{result.net}" if len(solver.test_nets) > 1 else ""
         screen.fact(f"Test{net}", f"{scores(result.outputs)} (iteration {result.iteration})")

@@ -10,6 +10,8 @@ from farlayer.blobs.segment import Segment, SharedSegment
 from farlayer.protos.errors import TransportError
 from farlayer.protos.layer_service_pb2 import LayerReply, LayerRequest
 
+ABORTED = "the session was closed in the middle of a call"
+
 
 @dataclass
 class Parcel:
@@ -65,6 +67,9 @@ class Carrier(Protocol):
             DeadlineError: no answer in time; the outcome is unknown.
             ProtocolError: the other end broke the protocol.
         """
+
+    def abort(self) -> None:
+        """Has a call that waits in another thread raise ProtocolError now. Only `close` may follow."""
 
     def close(self) -> None:
         """Ends the way; the instance at its other end is released. Idempotent."""

@@ -12,7 +12,7 @@ import grpc
 
 from farlayer.blobs.chunks import split
 from farlayer.blobs.mailbox import Mailbox, MailboxClosedError
-from farlayer.client.carrier import Parcel, Return
+from farlayer.client.carrier import ABORTED, Parcel, Return
 from farlayer.client.descriptor_line import DescriptorLine
 from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError, WorkerUnavailableError
 from farlayer.protos.layer_service_pb2 import (
@@ -92,7 +92,7 @@ class GrpcCarrier:
         new = []
         if self._line is not None and reply.new_segments:
             new = self._line.receive(reply, timeout_s)
-        if not reply.contents:
+        if not any(contents.size_bytes for contents in reply.contents):
             self._in_flight = None
         return Return(reply, new, self._chunks(reply, timeout_s))
 
@@ -248,6 +248,11 @@ class GrpcCarrier:
             logger.debug("no orderly release: %s", error)
             return None
         return from_wire(reply.error) if reply.HasField("error") else None
+
+    def abort(self) -> None:
+        """See Carrier."""
+        if self._in_flight is not None:
+            self._deliver(ProtocolError(ABORTED))
 
     def close(self) -> None:
         """See Carrier."""

@@ -22,6 +22,9 @@ class InProcessCarrier:
         reply, new = self._service.answer(parcel.request, parcel.new)
         return Return(reply, new)
 
+    def abort(self) -> None:
+        """See Carrier. Nothing interrupts user code in this process: the call goes on to its end."""
+
     def close(self) -> None:
         """See Carrier."""
         self._service = LayerSessionService(heap)

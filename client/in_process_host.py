@@ -30,7 +30,7 @@ class _InProcessConnector:
     server = ""
     carrier = "in-process"
     transport = "in place"
-    reason = "asked for"
+    reason = "in this process: --in-process, or a placement file says so"
 
     @property
     def allocator(self) -> Allocator:

@@ -7,7 +7,7 @@ import threading
 from google.protobuf.message import DecodeError
 
 from farlayer.blobs.mailbox import Mailbox, MailboxClosedError, close_all
-from farlayer.client.carrier import Parcel, Return
+from farlayer.client.carrier import ABORTED, Parcel, Return
 from farlayer.client.grpc_carrier import GrpcCarrier
 from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError, WorkerUnavailableError
 from farlayer.protos.layer_service_pb2 import LayerReply
@@ -35,6 +35,8 @@ class MailboxCarrier:
         """See Carrier."""
         if self._mailbox is None:
             return self._set_up(parcel, timeout_s)
+        if self._news_came.is_set():
+            raise self._cause_of_death()
         parcel.request.timeout_s = timeout_s
         try:
             self._mailbox.send(parcel.request.SerializeToString(), parcel.descriptors)
@@ -63,12 +65,20 @@ class MailboxCarrier:
     def _hear(self, news: FarlayerError) -> None:
         self._news = news
         self._news_came.set()
+        if self._mailbox is not None:
+            # Wake the call that waits: a process that user code forked may hold the worker's end open.
+            self._mailbox.shutdown()
 
     def _cause_of_death(self) -> FarlayerError:
         self._news_came.wait(_NEWS_S)
         if isinstance(self._news, WorkerUnavailableError):
             return WorkerDiedError(f"the worker ended with its server: {self._news.message}", remedy=self._news.remedy)
         return self._news or WorkerDiedError("the worker closed its mailbox; its server does not say why")
+
+    def abort(self) -> None:
+        """See Carrier."""
+        self._hear(ProtocolError(ABORTED))
+        self._lease.abort()
 
     def close(self) -> None:
         """See Carrier."""

@@ -72,10 +72,6 @@ def choose(address: str, description: DescribeReply, options: ClientOptions) -> 
         TransportError: what the options force cannot be had.
     """
     if options.transport == "streamed":
-        if options.carrier == "mailbox":
-            raise TransportError(
-                "the mailbox carrier needs shared memory", remedy="force --carrier grpc with --transport streamed"
-            )
         return Choice("grpc", "streamed", "forced by --transport streamed")
     failures = []
     for path in _broker_paths(address, description):

@@ -8,6 +8,8 @@ from farlayer.protos.errors import InputError
 
 CARRIERS = ("auto", "mailbox", "grpc")
 TRANSPORTS = ("auto", "shared", "streamed")
+LONGEST_S = 1e9
+"""Thirty years: what the waiting calls of the system can still count."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class ClientOptions:
                 raise InputError(
                     f"there is no {name} '{getattr(self, name)}'", remedy=f"choose one of {', '.join(known)}"
                 )
+        if self.carrier == "mailbox" and self.transport == "streamed":
+            raise InputError(
+                "the mailbox carrier needs shared memory, so it cannot go with the transport 'streamed'",
+                remedy="leave one of the two out, or take the carrier 'grpc'",
+            )
         for name in ("timeout_s", "connect_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is a time in seconds above 0, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= LONGEST_S:
+                raise InputError(
+                    f"{name} is a time in seconds above 0, not {getattr(self, name)}",
+                    remedy=f"for as good as no limit give {LONGEST_S:g}",
+                )

@@ -27,7 +27,7 @@ Layers that no pattern fits run where they would run without the file.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -37,6 +37,7 @@ from types import TracebackType
 from farlayer.blobs.segment import Allocator
 from farlayer.client.host import LayerHost
 from farlayer.client.in_process_host import InProcessHost
+from farlayer.client.launchers.local import own_python_path
 from farlayer.client.launchers.static import check_address
 from farlayer.client.options import ClientOptions
 from farlayer.client.pool import Pool, local_pool, static_pool
@@ -54,7 +55,7 @@ class PoolPlan:
     addresses: tuple[str, ...] = ()
     workers: int | None = None
     python: str = ""
-    python_path: tuple[str, ...] | None = None
+    python_path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class _Checker:
         if not isinstance(python, str):
             raise self.error(f"{where}.python", "a path")
         folders = tuple(str(self._folder / folder) for folder in self._texts(table, "python_path", where))
-        return PoolPlan(addresses, workers, python, folders if "python_path" in table else None)
+        return PoolPlan(addresses, workers, python, folders)
 
     def _texts(self, table: Mapping[str, object], key: str, where: str) -> list[str]:
         found = table.get(key, [])
@@ -177,17 +178,34 @@ class _Checker:
         return Rule(pattern, target)
 
 
+def start_local_pool(plan: PoolPlan, options: ClientOptions) -> Pool:
+    """Starts the local server of a plan; its workers look for modules in the plan's folders, then in our own."""
+    folders = [*plan.python_path, *own_python_path()]
+    pool = local_pool(plan.workers, python=plan.python, python_path=folders, options=options)
+    pool.start()
+    return pool
+
+
 class PlacementHost:
     """Sends each layer to the place that a placement file gives it. Starts the pools that are used, when they are.
 
     Args:
         default: for layers that no rule fits; owned by the caller.
+        start_local: starts the pool of a plan without addresses; the pool is closed here. None for start_local_pool.
     """
 
-    def __init__(self, default: LayerHost, placement: Placement, options: ClientOptions | None = None) -> None:
+    def __init__(
+        self,
+        default: LayerHost,
+        placement: Placement,
+        options: ClientOptions | None = None,
+        *,
+        start_local: Callable[[PoolPlan], Pool] | None = None,
+    ) -> None:
         self._default = default
         self._placement = placement
         self._options = options or ClientOptions()
+        self._start_local = start_local
         self._hosts: dict[str, LayerHost] = {}
         self._stack = ExitStack()
 
@@ -217,17 +235,20 @@ class PlacementHost:
         if not target:
             return self._default
         if target not in self._hosts:
-            host = self._make(target)
-            self._stack.enter_context(host)
+            host = self._started(target)
+            self._stack.callback(host.close)
             self._hosts[target] = host
         return self._hosts[target]
 
-    def _make(self, target: str) -> Pool | InProcessHost:
+    def _started(self, target: str) -> Pool | InProcessHost:
         if target == IN_PROCESS:
             return InProcessHost(self._options)
-        if not target.startswith(_POOL_PREFIX):
-            return static_pool([target], options=self._options)
-        plan = self._placement.pools[target[len(_POOL_PREFIX) :]]
+        if target.startswith(_POOL_PREFIX):
+            plan = self._placement.pools[target[len(_POOL_PREFIX) :]]
+        else:
+            plan = PoolPlan((target,))
         if plan.addresses:
-            return static_pool(plan.addresses, workers=plan.workers, options=self._options)
-        return local_pool(plan.workers, python=plan.python, python_path=plan.python_path, options=self._options)
+            pool = static_pool(plan.addresses, workers=plan.workers, options=self._options)
+            pool.start()
+            return pool
+        return self._start_local(plan) if self._start_local else start_local_pool(plan, self._options)

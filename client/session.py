@@ -233,7 +233,10 @@ class LayerSession:
         """Releases the instance. Its blobs stay valid. Idempotent."""
         self._closed = True
         if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            if self._carrier is not None and self._lock.locked():
+                self._carrier.abort()  # a call that nobody waits for any more
+            self._executor.shutdown()
         if self._carrier is not None:
             self._carrier.close()
         self._broken = self._broken or ProtocolError(f"layer '{self.spec.name}': its session was closed")
@@ -346,7 +349,8 @@ class LayerSession:
             self._broken = error
         else:
             self._broken = ProtocolError(
-                f"layer '{self.spec.name}': its session ended with {type(error).__name__} in the middle of a call"
+                f"layer '{self.spec.name}': its session ended with {type(error).__name__} in the middle of a call",
+                remedy="make another layer",
             )
         if self._carrier is not None:
             self._carrier.close()

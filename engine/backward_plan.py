@@ -13,9 +13,9 @@ class LayerFacts:
     Attributes:
         bottoms: names of the blobs that it reads; an in-place layer has the same name among its tops.
         tops: names of the blobs that it makes.
-        propagate_down: what the definition says for each bottom; empty for no say.
+        propagate_down: what the definition says for each bottom, whatever is needed; empty for no say.
         is_loss: for each top, whether it has a loss weight.
-        params_learn: for each param, whether its lr_mult is above 0.
+        params_learn: for each param, whether its lr_mult is not 0.
         allow_force_backward: whether force_backward holds for the bottom of that index.
     """
 
@@ -45,8 +45,9 @@ class LayerPlan:
 def plan_backward(layers: Sequence[LayerFacts], *, force_backward: bool) -> list[LayerPlan]:
     """Plans backward for layers in the order in which they run forward.
 
-    Forward through the net: a blob needs a gradient where a layer before it learns. Back through it: only layers that
-    some loss depends on run, and those whose every top is skipped do not. force_backward then overrules both.
+    Forward through the net: a blob needs a gradient where a layer before it learns, and a bottom gets one where its
+    blob needs it, unless propagate_down decides. Back through it: only layers that some loss depends on run, and those
+    whose every top is skipped do not. force_backward then overrules both.
 
     Source: Caffe, src/caffe/net.cpp (Net::Init).
     """
@@ -66,11 +67,10 @@ def _plan_from_params(layers: Sequence[LayerFacts]) -> list[LayerPlan]:
     needing: set[str] = set()
     plans = []
     for facts in layers:
-        asked = facts.propagate_down or [True] * len(facts.bottoms)
-        depends = any(blob in needing for blob in facts.bottoms)
+        needed = [blob in needing for blob in facts.bottoms]
         plan = LayerPlan(
-            needs_backward=depends or any(facts.params_learn),
-            propagate_down=[blob in needing and wanted for blob, wanted in zip(facts.bottoms, asked, strict=True)],
+            needs_backward=any(needed) or any(facts.params_learn),
+            propagate_down=list(facts.propagate_down or needed),
             param_propagate_down=list(facts.params_learn),
         )
         if plan.needs_backward:

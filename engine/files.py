@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -25,9 +26,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
+        room = "make sure that the folder exists, is writable and has room, or change snapshot_prefix"
         raise SnapshotError(
             f"cannot write '{path}': {error.strerror or error}",
-            remedy="make sure that the folder exists, is writable and has room, or change snapshot_prefix",
+            remedy="raise the limit on open files (ulimit -n)" if error.errno == errno.EMFILE else room,
         ) from error
 
 

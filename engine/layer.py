@@ -12,7 +12,7 @@ import numpy as np
 from farlayer.blobs.blob import Blob
 from farlayer.engine.blob_proto import blob_from_proto
 from farlayer.engine.scratch import Scratch
-from farlayer.protos.errors import NetError
+from farlayer.protos.errors import BlobError, NetError
 
 if TYPE_CHECKING:
     from farlayer.client.host import LayerHost
@@ -124,9 +124,13 @@ class Layer:
         """
         self.check_counts(len(bottom), len(top))
         self._params = [blob_from_proto(proto) for proto in self.param.blobs]
-        self.setup(bottom, top)
-        self.reshape(bottom, top)
-        self._set_loss_weights(top)
+        try:
+            self.setup(bottom, top)
+            self.reshape(bottom, top)
+            self._set_loss_weights(top)
+        except BlobError as error:
+            error.layer = error.layer or self.name
+            raise
 
     def run_forward(self, bottom: Blobs, top: Blobs) -> float:
         """Reshapes, runs forward and returns the layer's share of the loss."""
@@ -186,6 +190,11 @@ class Layer:
             NetError: the blob has no such axis.
         """
         num_axes = len(blob.shape)
+        if not blob.is_shaped:
+            raise self.error(
+                f"{field} is {axis}, but the blob has no shape yet",
+                remedy="the layer that fills it must call top[...].reshape(...) in its reshape",
+            )
         if not -num_axes <= axis < num_axes:
             raise self.error(
                 f"{field} is {axis}, but the blob has shape {blob.shape}",
@@ -216,6 +225,11 @@ class Layer:
         self.loss_weights = [float(weight) for weight in given] or [0.0] * len(top)
         self._loss_counts = [-1] * len(top)
         for index, weight in enumerate(self.loss_weights):
+            if weight and not top[index].is_shaped:
+                raise self.error(
+                    f"top '{self.param.top[index]}' is a loss, but has no shape",
+                    remedy=f"call top[{index}].reshape(...) in the layer's reshape",
+                )
             if weight:
                 self._seed_loss_diff(index, top[index])
 

@@ -13,7 +13,7 @@ from farlayer.engine.finite import check_finite_loss
 from farlayer.engine.layer import Layer
 from farlayer.engine.layers.python.python import PythonLayer
 from farlayer.engine.param_sharing import LearnableParam
-from farlayer.protos.errors import NetError
+from farlayer.protos.errors import BlobError, NetError
 
 if TYPE_CHECKING:
     from farlayer.client.session import LayerSession
@@ -105,7 +105,11 @@ class Net:
         """
         loss = 0.0
         for node in self.nodes:
-            loss += node.layer.run_forward(node.bottom, node.top)
+            try:
+                loss += node.layer.run_forward(node.bottom, node.top)
+            except BlobError as error:
+                error.layer = error.layer or node.layer.name
+                raise
         if self.check_finite:
             check_finite_loss(self, loss)
         return loss
@@ -113,8 +117,13 @@ class Net:
     def backward(self) -> None:
         """Runs backward, last layer first: sets the diffs of blobs that need one, adds to those of params."""
         for node in reversed(self.nodes):
-            if node.needs_backward:
+            if not node.needs_backward:
+                continue
+            try:
                 node.layer.run_backward(node.top, node.propagate_down, node.bottom)
+            except BlobError as error:
+                error.layer = error.layer or node.layer.name
+                raise
 
     def reshape(self) -> None:
         """Shapes all blobs after the present shapes of the inputs, without computing anything."""

@@ -179,7 +179,7 @@ def _facts(node: Node) -> LayerFacts:
         propagate_down=list(node.layer.param.propagate_down),
         is_loss=[bool(weight) for weight in node.layer.loss_weights],
         params_learn=[
-            specs[index].lr_mult > 0 if index < len(specs) else True for index in range(len(node.layer.params))
+            specs[index].lr_mult != 0 if index < len(specs) else True for index in range(len(node.layer.params))
         ],
         allow_force_backward=node.layer.allow_force_backward,
     )

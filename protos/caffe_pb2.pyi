@@ -734,7 +734,7 @@ class LayerParameter(google.protobuf.message.Message):
 
     @property
     def propagate_down(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
-        """For each bottom or none: whether a gradient flows into it; decided by need where not given."""
+        """For each bottom or none: true forces a gradient into it, false skips it; decided by need where not given."""
 
     @property
     def include(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NetStateRule]:

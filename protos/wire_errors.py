@@ -45,7 +45,10 @@ def user_error_to_wire(error: BaseException, *, layer: str, type_name: str, meth
         method: which of its methods raised.
         own_files: folder of the frames above the user's, which are left out of the traceback.
     """
-    text = "".join(traceback.format_exception(type(error), error, _below(error.__traceback__, own_files)))
+    frames = _below(error.__traceback__, own_files)
+    if frames is None and not isinstance(error, SyntaxError):  # which names file and line itself
+        frames = error.__traceback__
+    text = "".join(traceback.format_exception(type(error), error, frames))
     summary = traceback.format_exception_only(type(error), error)[-1].strip()
     message = Error(
         kind="LayerError",
@@ -146,8 +149,8 @@ def _qualified(kind: type[BaseException]) -> str:
 
 
 def _below(frames: TracebackType | None, own_files: str) -> TracebackType | None:
-    """Leaves out the frames of the worker itself and of the import system, unless there are no others."""
+    """Leaves out the frames of the worker itself and of the import system. None where there are no others."""
     start = frames
     while start is not None and start.tb_frame.f_code.co_filename.startswith((own_files, *_IMPORT_SYSTEM)):
         start = start.tb_next
-    return start or frames
+    return start

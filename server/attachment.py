@@ -24,6 +24,8 @@ _BURIAL_S = 2.0
 _RENDEZVOUS_S = 10.0
 DEFAULT_TIMEOUT_S = 600.0
 """For requests that name no deadline."""
+LONGEST_TIMEOUT_S = 1e9
+"""What the waiting calls of the system can still count."""
 
 
 @dataclass
@@ -102,6 +104,8 @@ class Attachment:
 
     def _run(self, request: LayerRequest, chunks: Iterator[bytes]) -> Answer:
         call = request.WhichOneof("call")
+        if not 0 <= request.timeout_s <= LONGEST_TIMEOUT_S:
+            raise ProtocolError(f"timeout_s is {request.timeout_s}; expected 0 (the default) to {LONGEST_TIMEOUT_S:g}")
         timeout_s = request.timeout_s or DEFAULT_TIMEOUT_S
         if call == "setup":
             self._start(timeout_s)
@@ -189,7 +193,7 @@ class Attachment:
             signal=cause.signal,
             exit_code_of_worker=cause.exit_code_of_worker,
             log_lines=cause.log_lines,
-            remedy="see the lines above; the other layers' workers are not affected",
+            remedy=_remedy_of(cause),
             layer=self.layer,
         )
 
@@ -209,6 +213,14 @@ class Attachment:
         if self._overdue:
             return  # the reply to the call that took too long tells more
         self.on_death(LayerReply(error=to_wire(self._with_layer(cause, ""))))
+
+
+def _remedy_of(cause: WorkerDiedError) -> str:
+    if "lack of memory" in cause.message:
+        return "make the batch smaller, or run fewer workers at a time"
+    if cause.log_lines:
+        return "see the worker's last lines; the workers of other layers are not affected"
+    return "the worker wrote nothing before its end: look for a kill, or an exit in native code that the layer calls"
 
 
 def _contents(request: LayerRequest, chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 _FIRST_LETTER_S = 10.0
 """A connection that says nothing for so long is closed."""
+_MAX_GREETINGS = 64
+"""Connections that have not said yet what they want."""
 _MAX_WAITING = 1024
 """Connections that registered and whose Setup has not come yet."""
 
@@ -35,6 +37,7 @@ class Broker:
         self.path = path
         self._registered: dict[bytes, Mailbox] = {}
         self._changed = threading.Condition()
+        self._greetings = threading.BoundedSemaphore(_MAX_GREETINGS)
 
     def start(self) -> None:
         """Listens, and answers from a thread of its own.
@@ -95,9 +98,18 @@ class Broker:
                 connection, _ = self._socket.accept()
             except OSError:
                 return  # closed
+            if not self._greetings.acquire(blocking=False):
+                connection.close()  # somebody opens connections and says nothing
+                continue
             threading.Thread(target=self._greet, args=(Mailbox(connection),), daemon=True).start()
 
     def _greet(self, mailbox: Mailbox) -> None:
+        try:
+            self._hear(mailbox)
+        finally:
+            self._greetings.release()
+
+    def _hear(self, mailbox: Mailbox) -> None:
         try:
             message, descriptors = mailbox.receive(_FIRST_LETTER_S)
             request = _parse(message, descriptors)

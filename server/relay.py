@@ -92,7 +92,6 @@ class StreamedRelay:
         """See Relay."""
         self._channel.shutdown()
         self._channel.close()
-        self._segments.clear()
 
     def _retire(self, message: LayerRequest | LayerReply) -> None:
         for segment_id in message.retired_segments:

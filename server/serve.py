@@ -17,6 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from farlayer.blobs.descriptors import allow_many_descriptors
 from farlayer.protos.errors import InputError
 from farlayer.protos.layer_service_pb2 import DESCRIPTOR
 from farlayer.protos.layer_service_pb2_grpc import add_LayerServiceServicer_to_server
@@ -91,8 +92,7 @@ class Server:
         try:
             if self._options.unix_path:
                 _remove_stale_socket(self._options.unix_path)
-                self._grpc.add_insecure_port(listen)
-                os.chmod(self._options.unix_path, 0o600)
+                _bind_privately(self._grpc, listen)
                 return listen
             port = self._grpc.add_insecure_port(listen)
         except (RuntimeError, OSError) as error:
@@ -141,6 +141,15 @@ class Server:
             os.unlink(path)
 
 
+def _bind_privately(server: grpc.Server, address: str) -> None:
+    """Makes a unix socket that only its owner can open, from its first moment on."""
+    mask = os.umask(0o177)
+    try:
+        server.add_insecure_port(address)
+    finally:
+        os.umask(mask)
+
+
 def _broker_path(options: ServerOptions) -> str:
     """Beside the server's own socket, so that containers that share its folder reach both; else an abstract name."""
     return f"{options.unix_path}.broker" if options.unix_path else f"@farlayer-{uuid.uuid4().hex}"
@@ -164,6 +173,7 @@ def _remove_stale_socket(path: str) -> None:
 def serve(options: ServerOptions) -> int:
     """Runs a server until SIGTERM, SIGINT, or the end of its lifeline. Returns the exit code."""
     logging.basicConfig(level=options.log_level, format="%(levelname)s %(name)s: %(message)s")
+    allow_many_descriptors()
     server = Server(options)
     signals: list[int] = []
 
@@ -192,8 +202,11 @@ def serve(options: ServerOptions) -> int:
 
 def _tell_ready(options: ServerOptions, line: str) -> None:
     if options.ready >= 0:
-        with open(options.ready, "w", encoding="utf-8") as stream:
-            stream.write(line)
+        try:
+            with open(options.ready, "w", encoding="utf-8") as stream:
+                stream.write(line)
+        except BrokenPipeError:
+            pass  # whoever started us is gone: the lifeline says so, too, and has us end in order
 
 
 def _hold_lifeline(descriptor: int, server: Server, orphaned: threading.Event) -> None:

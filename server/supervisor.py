@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -27,6 +28,9 @@ _LOG_DRAIN_S = 0.5
 """How long to wait for the last lines of a dead worker, whose children may hold the pipe open for ever."""
 _STACKS_S = 0.5
 """What a stuck worker gets to write its stacks, after SIGABRT."""
+
+_BURIAL_S = 2.0
+_LIMITS = (errno.EMFILE, errno.ENFILE)
 
 DeathWatcher = Callable[[WorkerDiedError], None]
 
@@ -73,7 +77,7 @@ class Worker:
             self.control.close()
             raise WorkerUnavailableError(
                 f"the worker's interpreter '{self._command(0)[0]}' cannot be started: {error.strerror}",
-                remedy="correct --python",
+                remedy="raise the limit on open files (ulimit -n)" if error.errno in _LIMITS else "correct --python",
             ) from error
         finally:
             remote.close()
@@ -113,6 +117,12 @@ class Worker:
     def is_dead(self) -> bool:
         """Whether the process is gone and was buried."""
         return self._dead.is_set()
+
+    @property
+    def has_exited(self) -> bool:
+        """Whether the process has ended, buried or not."""
+        with self._lock:
+            return self.is_dead or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def death(self, wait_s: float) -> WorkerDiedError:
         """How the worker died; waits so long for it to be known."""
@@ -224,6 +234,8 @@ class Supervisor:
             if self._closed:
                 raise WorkerUnavailableError(f"layer '{layer}': this server ends", layer=layer)
             worker = self._workers.get(slot)
+            if worker is not None and worker.has_exited:
+                worker.death(wait_s=_BURIAL_S)  # its burial is under way, and not the new layer's business
             if worker is None or worker.is_dead:
                 if len(self.workers) >= self._options.max_workers:
                     raise WorkerUnavailableError(

@@ -1,6 +1,7 @@
 """Fixtures for all tests: the check that nothing is left behind, and a folder for layer files."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,12 @@ import pytest
 from tests.hygiene import leak_check, nothing_left_by_module, test_session
 
 __all__ = ["layer_dir", "leak_check", "nothing_left_by_module", "test_session"]
+
+
+def pytest_configure() -> None:
+    """Heeds SIGINT also where it is ignored, as it is for background jobs: tests send it to processes of their own."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import List, NoReturn, Sequence
 
 from farlayer.blobs.blob import Blob
 from farlayer.blobs.segment import Allocator
 from farlayer.protos.errors import ValueCrossingError
 from farlayer.worker.layer import Layer, Phase
+
+
+class _FixedList(List[Blob]):
+    """The bottoms or tops of a layer. A blob that took the place of another would be lost without a word."""
+
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        raise TypeError("a layer's blobs cannot be replaced: write into them, as in top[0].data[...] = value")
 
 
 class Instance:
@@ -22,8 +29,8 @@ class Instance:
 
     def __init__(self, layer: Layer, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.layer = layer
-        self.bottom = list(bottom)
-        self.top = list(top)
+        self.bottom = _FixedList(bottom)
+        self.top = _FixedList(top)
 
     @classmethod
     def make(

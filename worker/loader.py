@@ -55,7 +55,8 @@ def _load_module(module_name: str, layer: str) -> ModuleType:
             raise LayerLoadError(
                 f"layer '{layer}': module '{module_name}' needs a module '{missing}' that is not installed in "
                 f"the worker's environment ({sys.executable})",
-                remedy=f"install it there, for instance with {sys.executable} -m pip install {missing.split('.')[0]}",
+                remedy=f"install it there, for instance with {sys.executable} -m pip install {missing.split('.')[0]}; "
+                "a module of your own: add its folder with PYTHONPATH or --python-path",
                 layer=layer,
             ) from error
         raise LayerLoadError(

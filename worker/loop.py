@@ -101,6 +101,7 @@ def open_segments(message: LayerRequest | LayerReply, descriptors: Sequence[int]
 
     Raises:
         ProtocolError: not one descriptor for each segment, or one that cannot be trusted. All are closed.
+        BlobError: this process may not open or map more. All are closed.
     """
     if len(descriptors) != len(message.new_segments):
         close_all(descriptors)
@@ -109,7 +110,7 @@ def open_segments(message: LayerRequest | LayerReply, descriptors: Sequence[int]
     for position, (offer, descriptor) in enumerate(zip(message.new_segments, descriptors)):
         try:
             segments.append(SharedSegment.open(descriptor, offer.size_bytes))
-        except ProtocolError:
+        except FarlayerError:
             close_all(descriptors[position + 1 :])
             raise
     return segments

@@ -11,9 +11,13 @@ import signal
 import sys
 
 from farlayer.blobs.mailbox import Mailbox
+from farlayer.worker import caffe_alias
 from farlayer.worker.loop import WorkerLoop
 
 _PR_SET_PDEATHSIG = 1
+
+# Here and not in main: children that user code spawns import this module as their main one before they unpickle.
+caffe_alias.install()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import select
 import shutil
 import signal
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 _START_S = 30.0
 _END_S = 10.0
+_FOLDER_PREFIX = "farlayer-"
+_SOCKET = "server.sock"
+_MAX_FOLDER_BYTES = 64
+"""Of the folder of temporary files: a socket's path has room for 107 bytes, some of which the server needs itself."""
 
 
 class LocalLauncher:
@@ -63,7 +68,7 @@ class LocalLauncher:
         Raises:
             WorkerUnavailableError: it did not start.
         """
-        self._folder = tempfile.mkdtemp(prefix="farlayer-")
+        self._folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=_folder_of_sockets())
         try:
             return [self._start_server()]
         except BaseException:
@@ -74,7 +79,7 @@ class LocalLauncher:
         theirs, self._lifeline = os.pipe()
         ready, told = os.pipe()
         options = {
-            "listen": f"unix:{self._folder}/server.sock",
+            "listen": f"unix:{self._folder}/{_SOCKET}",
             "max_workers": self._max_workers,
             "python": self._python,
             "python_path": list(self._python_path if self._python_path is not None else own_python_path()),
@@ -94,6 +99,11 @@ class LocalLauncher:
                 pass_fds=[theirs, told],
                 process_group=0,  # a Ctrl-C in the terminal is for us; we end the server in order
             )
+        except OSError as error:
+            os.close(ready)
+            raise WorkerUnavailableError(
+                f"the local server cannot be started: {error.strerror}", remedy="raise the limits on processes or files"
+            ) from error
         finally:
             os.close(theirs)
             os.close(told)
@@ -128,6 +138,17 @@ class LocalLauncher:
             logger.warning("the local server did not end within %.3g s; it is killed", time.monotonic() - started)
             process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+def is_local_server(address: str) -> bool:
+    """Whether an address is that of a server that a LocalLauncher started."""
+    return re.fullmatch(rf"unix:.*/{_FOLDER_PREFIX}[^/]+/{_SOCKET}", address) is not None
+
+
+def _folder_of_sockets() -> str:
+    """The folder of temporary files, or, where its path is too long for one of a socket, /tmp."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= _MAX_FOLDER_BYTES else "/tmp"
 
 
 def own_python_path() -> list[str]:

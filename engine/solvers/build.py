@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,7 +172,7 @@ def _check_fields(param: caffe_pb2.SolverParameter) -> None:
 
 def _check_snapshot_prefix(param: caffe_pb2.SolverParameter) -> None:
     """Finds out before training, not at the first snapshot, that none can be written."""
-    if not param.snapshot:
+    if not param.snapshot and not (param.snapshot_after_train and param.snapshot_prefix):
         return
     if not param.snapshot_prefix:
         raise NetError("solver: snapshot is given, but snapshot_prefix is not", remedy="set snapshot_prefix")
@@ -180,4 +181,10 @@ def _check_snapshot_prefix(param: caffe_pb2.SolverParameter) -> None:
         raise SnapshotError(
             f"solver: snapshot_prefix '{param.snapshot_prefix}' lies in the folder '{folder}', which does not exist",
             remedy="make the folder, or change snapshot_prefix",
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SnapshotError(
+            f"solver: snapshot_prefix '{param.snapshot_prefix}' lies in the folder '{folder}', "
+            "which cannot be written to",
+            remedy="change its permissions, or snapshot_prefix",
         )

@@ -103,8 +103,9 @@ def _read(path: str, base_dir: Path) -> caffe_pb2.NetParameter:
     for candidate in (Path(path), base_dir / path):
         if candidate.is_file():
             return read_net(candidate)
+    places = dict.fromkeys(f"'{folder}'" for folder in (Path.cwd(), base_dir.resolve()))
     raise PrototxtError(
-        f"the solver names this net, but there is no such file; looked in '{Path.cwd()}' and '{base_dir.resolve()}'",
+        f"the solver names this net, but there is no such file; looked in {' and '.join(places)}",
         path=path,
         remedy="correct the path, or run from the folder that it is relative to",
     )

@@ -70,7 +70,7 @@ def check_policy(param: caffe_pb2.SolverParameter) -> None:
 
 
 def _poly(param: caffe_pb2.SolverParameter, iteration: int, _: int) -> float:
-    # Past max_iter, where Caffe's rate is not a number, it stays at its end.
+    # Differs from Caffe: past max_iter, where Caffe's rate is not a number or grows again, it stays at its end.
     left = max(0.0, 1.0 - iteration / param.max_iter)
     return float(param.base_lr * left**param.power)
 

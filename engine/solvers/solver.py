@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +16,7 @@ from farlayer.engine.layer import quiet_arithmetic
 from farlayer.engine.net import Net
 from farlayer.engine.solvers import lr_policy
 from farlayer.engine.solvers.listener import SolverListener
+from farlayer.engine.solvers.means import OutputMeans
 from farlayer.engine.solvers.state import fill_history, find_learned_net, read_state, write_state
 from farlayer.engine.weights import load_weights, save_weights
 from farlayer.protos.errors import SnapshotError
@@ -34,6 +36,9 @@ class Solver:
         test_nets: the test nets; before each test they get the train net's weights by sharing.
         iter: how many updates were done.
         current_step: the step that the learning rate policy was at in the last update.
+        last_snapshot: the iteration of the last snapshot that was written; None before the first.
+        update_guard: entered around each update, which changes params, history and iter together. Whoever raises
+            exceptions from signal handlers keeps them back in it, so that a snapshot can be written at any moment.
 
     Source: Caffe, src/caffe/solver.cpp.
     """
@@ -46,6 +51,8 @@ class Solver:
         self.test_nets = list(test_nets)
         self.iter = 0
         self.current_step = 0
+        self.last_snapshot: int | None = None
+        self.update_guard: Callable[[], AbstractContextManager[None]] = nullcontext
         self._listeners: list[SolverListener] = []
         self._losses: list[float] = []
         self._stop_requested = False
@@ -90,8 +97,9 @@ class Solver:
             loss = self._forward_backward(start)
             if self._is_due(self.param.display):
                 self._display(loss)
-            rate = self._apply_update()
-            self.iter += 1
+            with self.update_guard():
+                rate = self._apply_update()
+                self.iter += 1
             for listener in self._listeners:
                 listener.on_iteration(self.iter, loss, rate)
             if self._is_due(self.param.snapshot) or self._snapshot_requested:
@@ -101,7 +109,7 @@ class Solver:
     def solve(self) -> None:
         """Trains up to max_iter, then writes the last snapshot, display and test, as Caffe does.
 
-        A stop that is requested ends it after the running iteration, with a snapshot.
+        A stop that is requested ends it after the running iteration, with the snapshot that ends every training.
         """
         self._stop_requested = False
         start = self.iter
@@ -122,7 +130,7 @@ class Solver:
     def request_stop(self) -> None:
         """Asks `step` and `solve` to end after the running iteration, or the running pass of a test.
 
-        May be called from a signal handler or another thread.
+        May be called from a signal handler or another thread. `solve` forgets what was asked for before it.
         """
         self._stop_requested = True
 
@@ -152,22 +160,23 @@ class Solver:
 
         Returns:
             The mean of each output; empty where test_iter is 0 or a stop was requested.
+
+        Raises:
+            NetError: an output changes its number of values between passes.
         """
         net = self.test_nets[index]
         net.share_trained_layers_with(self.net)
         passes = self.param.test_iter[index]
-        sums: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
+        means = OutputMeans()
         loss = 0.0
         for _ in range(passes):
             if self._stop_requested:
                 return {}
             loss += net.forward()
-            for name in net.outputs:
-                values = net.blobs[name].data.ravel().astype(np.float64)
-                sums[name] = sums[name] + values if name in sums else values
+            means.add(net)
         if self.param.test_compute_loss and passes:
             logger.info("test net %d: loss %g", index, loss / passes)
-        return {name: (total / passes).tolist() for name, total in sums.items()}
+        return means.means()
 
     def add_listener(self, listener: SolverListener) -> None:
         """Adds someone to tell of iterations, displays, tests and snapshots."""
@@ -196,6 +205,7 @@ class Solver:
             current_step=self.current_step,
             history=self.history,
         )
+        self.last_snapshot = self.iter
         logger.info("snapshot of iteration %d: %s, %s", self.iter, model_path, state_path)
         for listener in self._listeners:
             listener.on_snapshot(model_path, state_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from farlayer.client import ClientOptions, static_pool
-from farlayer.protos.errors import WorkerError
+from farlayer.protos.errors import ProtocolError, WorkerError
 from tests.remote_support import CARRIERS, LAYERS, REMOTE, Gate, open_pool, wait_until_gone
 from tests.server.server_support import ServerProcess
 
@@ -129,6 +129,27 @@ def test_a_layer_may_fork_a_pool_of_processes_and_they_end_with_it(carrier: str)
         assert wait_until_gone(pids, 0) == pids
         layer.close()
         assert wait_until_gone([layer.report().pid, *pids], 3) == []
+
+
+def test_a_layer_may_spawn_processes_that_import_its_module_again() -> None:
+    with open_pool("mailbox") as pool:
+        layer = pool.layer("chaos_layers", "UsesSpawnedPool")
+        assert layer.forward([1, 2, 3])[0].tolist() == [1, 4, 9]
+
+
+@pytest.mark.parametrize("carrier", REMOTE)
+def test_closing_a_pool_does_not_wait_for_a_call_that_nobody_waits_for(carrier: str, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    with open_pool(carrier) as pool:
+        layer = pool.layer("chaos_layers", "WaitsAtGate", param_str=str(gate.path))
+        layer.setup([1])
+        future = layer.forward_async([1])
+        pid = int(gate.wait_started())
+        closed_at = time.monotonic()
+    assert time.monotonic() - closed_at < 10
+    with pytest.raises(ProtocolError, match="closed in the middle of a call"):
+        future.result(5)
+    assert wait_until_gone([pid], 0) == []
 
 
 @pytest.mark.parametrize("carrier", REMOTE)

@@ -1,5 +1,6 @@
 """A worker that dies takes its own layers with it, nothing else, and the error tells how it died."""
 
+import json
 import os
 import signal
 import time
@@ -41,6 +42,23 @@ def test_a_worker_killed_in_the_middle_of_forward_is_told_within_a_second(pool: 
         assert part in str(error)
     with pytest.raises(WorkerDiedError):
         layer.forward([1])
+    layer.close()
+
+
+def test_a_death_is_told_also_where_a_child_of_the_layer_holds_the_mailbox_open(pool: Pool, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    layer = pool.layer("chaos_layers", "ForksAChildThatStays", param_str=str(gate.path), name="parent")
+    layer.setup([1])
+    future = layer.forward_async([1])
+    pid, child = json.loads(gate.wait_started())
+    killed_at = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    try:
+        with pytest.raises(WorkerDiedError, match=r"'parent'.*SIGKILL"):
+            future.result(10)
+        assert time.monotonic() - killed_at < 3
+    finally:
+        os.kill(child, signal.SIGKILL)  # out of reach of the server: it left the worker's process group
     layer.close()
 
 

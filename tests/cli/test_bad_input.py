@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import farlayer.cli.main as farlayer_cli
 from tests.cli.command import LAYERS, Result, environment, farlayer
 from tests.cli.nets import write_net
 
@@ -72,7 +73,7 @@ def test_an_exception_in_user_code_is_told_with_its_traceback(
     result = train(tmp_path, *PATH, *where)
     check(result, 1, f"layer 'mine' (cli_layers.{layer}) raised in {method}: {exception}", line)
     assert f'File "{LAYERS / "cli_layers.py"}", line ' in result.err
-    assert "farlayer/cli" not in result.err
+    assert str(Path(farlayer_cli.__file__).parent) not in result.err, "frames of the command itself"
     assert leak_check() == []
 
 
@@ -192,3 +193,39 @@ def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path, leak_check: No
     write_net(tmp_path, "Ones")
     check(train(tmp_path, "--python", "/nowhere/python3"), 1, "'/nowhere/python3'", "--python")
     assert leak_check() == []
+
+
+def test_a_loss_layer_that_gives_its_top_no_shape_is_named(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "ForgetsReshape")
+    check(train(tmp_path, *PATH), 2, "layer 'mine'", "top 'loss' is a loss, but has no shape", "top[0].reshape(")
+    assert leak_check() == []
+
+
+def test_a_layer_that_replaces_a_blob_instead_of_writing_into_it_is_told(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "ReplacesItsTop")
+    check(train(tmp_path, *PATH), 1, "layer 'mine'", "raised in forward: TypeError", "top[0].data[...] = value")
+    assert leak_check() == []
+
+
+def test_a_blob_that_grows_too_large_in_a_native_layer_is_told_with_the_layer(tmp_path: Path) -> None:
+    write_net(tmp_path, "Ones")
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        net.read_text().replace("dim: 4 dim: 3", "dim: 100000 dim: 1").replace("num_output: 2", "num_output: 99999")
+    )
+    result = train(tmp_path, *PATH)
+    check(result, 1, "at most 2147483647 are allowed", "layer: ip")
+
+
+def test_a_carrier_and_a_transport_that_exclude_each_other_are_refused_at_once(tmp_path: Path) -> None:
+    write_net(tmp_path, "Ones")
+    result = train(tmp_path, *PATH, "--carrier", "mailbox", "--transport", "streamed")
+    check(result, 2, "the mailbox carrier needs shared memory", "remedy: ")
+
+
+def test_a_syntax_error_is_told_with_its_place_and_no_frames_of_the_import(tmp_path: Path) -> None:
+    write_net(tmp_path, "Any", module="broken_syntax")
+    (tmp_path / "broken_syntax.py").write_text("import caffe\n\ndef f(:\n    pass\n")
+    result = train(tmp_path)
+    check(result, 1, "layer 'mine'", "SyntaxError: invalid syntax", 'broken_syntax.py", line 3\n')
+    assert "importlib" not in result.err

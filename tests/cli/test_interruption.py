@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from farlayer.engine.solvers.state import read_state
 from tests.cli.command import LAYERS, Result, running
 from tests.cli.nets import write_net
 from tests.cli.terminal import CTRL_C, terminal
@@ -74,12 +75,55 @@ def test_an_interrupt_between_calls_tells_iteration_and_last_snapshot(tmp_path: 
     with running(*TRAIN, cwd=tmp_path) as command:
         command.wait_for("Iteration 30 ")
         result = command.interrupt()
-    check(result, r"interrupted at iteration \d+; last snapshot: out/small_iter_\d+\.caffemodel")
-    iteration, snapshot = map(int, re.findall(r"\d+", result.err.splitlines()[-1]))
-    assert snapshot <= iteration <= snapshot + 10  # equal: interrupted between the iteration and its snapshot
-    assert (tmp_path / f"out/small_iter_{snapshot}.solverstate").is_file()
+    check(result, r"interrupted at iteration (\d+); last snapshot: out/small_iter_\1\.caffemodel")
+    reached = int(re.findall(r"\d+", result.err.splitlines()[-1])[0])
+    assert reached >= 30
+    state = read_state(tmp_path / f"out/small_iter_{reached}.solverstate")
+    assert (state.iter, len(state.history)) == (reached, 2)
+    assert (tmp_path / f"out/small_iter_{reached}.caffemodel").is_file()
     assert not list((tmp_path / "out").glob(".*")), "a half-written file was left"
     assert leak_check() == []
+
+
+INTERRUPTS_UPDATE = """
+import signal
+from cli_layers import Half
+from farlayer.engine.solvers.sgd import SGDSolver
+
+compute_update = SGDSolver.compute_update
+
+def interrupted(self, rate):
+    if self.iter == 2:
+        signal.raise_signal(signal.SIGINT)
+    compute_update(self, rate)
+
+SGDSolver.compute_update = interrupted
+"""
+
+
+def test_an_interrupt_in_the_middle_of_an_update_lets_it_end_first(tmp_path: Path) -> None:
+    constant = '"constant" value: 1'
+    for folder, module, more in (("cut", "interrupts", ""), ("whole", "cli_layers", "max_iter: 3")):
+        (tmp_path / folder).mkdir()
+        write_net(tmp_path / folder, "Half", module=module, solver=f"momentum: 0.9\n{more}")
+        net = tmp_path / folder / "net.prototxt"
+        net.write_text(net.read_text("utf-8").replace('"gaussian" std: 1', constant), "utf-8")
+    (tmp_path / "cut" / "interrupts.py").write_text(INTERRUPTS_UPDATE, encoding="utf-8")
+    with running(*TRAIN, "--in-process", cwd=tmp_path / "cut") as command:
+        check(command.end(), r"interrupted at iteration 3; last snapshot: out/small_iter_3\.caffemodel")
+    with running(*TRAIN, "--in-process", cwd=tmp_path / "whole") as command:
+        assert command.end().code == 0
+    for name in ("small_iter_3.caffemodel", "small_iter_3.solverstate"):
+        cut, whole = ((tmp_path / folder / "out" / name).read_bytes() for folder in ("cut", "whole"))
+        assert cut.replace(b"interrupts", b"cli_layers") == whole
+
+
+def test_no_snapshot_of_an_interrupted_run_where_the_solver_wants_none_at_the_end(tmp_path: Path) -> None:
+    write_net(tmp_path, "Half", solver=f"{LONG}\ndisplay: 10\nsnapshot_after_train: false")
+    with running(*TRAIN, "--in-process", cwd=tmp_path) as command:
+        command.wait_for("Iteration 10 ")
+        check(command.interrupt(), r"interrupted at iteration \d+; no snapshot was written")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_interrupts_while_snapshots_are_written_leave_no_half_file(tmp_path: Path, leak_check: NoLeaks) -> None:
@@ -98,7 +142,7 @@ def test_an_interrupt_during_a_test_ends_it(tmp_path: Path, leak_check: NoLeaks)
     write_net(tmp_path, "HangsInTest", solver="test_iter: 2\ntest_interval: 2\ntest_initialization: false")
     with running(*TRAIN, cwd=tmp_path) as command:
         command.wait_for("now I hang")
-        check(command.interrupt(), "interrupted at iteration 2; no snapshot was written")
+        check(command.interrupt(), r"interrupted at iteration 2; last snapshot: out/small_iter_2\.caffemodel")
     assert leak_check() == []
 
 
@@ -133,7 +177,9 @@ def test_ctrl_c_typed_in_a_terminal_gives_the_screen_back(tmp_path: Path, leak_c
         screen.type(CTRL_C)
         code = screen.end()
     assert code == 1, screen.text
-    assert re.search(r"interrupted at iteration \d+; no snapshot was written\n$", screen.text), screen.text
+    assert re.search(r"interrupted at iteration (\d+); last snapshot: out/small_iter_\1\.caffemodel\n$", screen.text), (
+        screen.text
+    )
     assert "Traceback" not in screen.text
     assert screen.raw.rindex("\x1b[?25h") > screen.raw.rindex("\x1b[?25l"), "the cursor is still hidden"
     assert leak_check() == []

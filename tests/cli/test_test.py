@@ -40,6 +40,19 @@ def test_scores_are_those_of_the_weights(trained: Path, leak_check: NoLeaks) -> 
     assert leak_check() == []
 
 
+def test_an_output_whose_length_changes_is_told(trained: Path, leak_check: NoLeaks) -> None:
+    net = trained / "net.prototxt"
+    layer = 'layer { name: "grows" type: "Python" top: "grown" python_param { module: "cli_layers" layer: "Batches" } }'
+    net.write_text(net.read_text(encoding="utf-8") + layer, encoding="utf-8")
+    arguments = ("test", "--model", "net.prototxt", "--weights", "out/small_iter_1.caffemodel", "--iterations", "4")
+    result = farlayer(*arguments, "--in-process", "--python-path", LAYERS, cwd=trained)
+    assert result.code == 2, result
+    assert re.search(r"output 'grown' .*expected 1 values, .*got 2 in pass 3", result.err), result
+    assert "after 2 of 4 batches" in result.err, result
+    assert "remedy: give 'grown' the same shape in every pass" in result.err, result
+    assert leak_check() == []
+
+
 def test_missing_weights_and_model_end_with_exit_code_2(trained: Path) -> None:
     for arguments, text in (
         (("--model", "net.prototxt"), "Missing option '--weights'"),

@@ -150,6 +150,49 @@ def test_a_placement_file_decides_layer_by_layer(tmp_path: Path, leak_check: NoL
     assert leak_check() == []
 
 
+def test_the_pools_of_a_placement_file_get_the_options_of_the_command(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "WhereAmI")
+    (tmp_path / "folder").mkdir()
+    pools = '[pools.own]\npython_path = ["folder"]\n[[layers]]\nname = "mine"\non = "pool:own"\n'
+    (tmp_path / "placement.toml").write_text(pools, encoding="utf-8")
+    result = train(tmp_path, "--python-path", LAYERS, "--placement", "placement.toml", "--log-level", "INFO")
+    (row,) = rows(result, "Layer")
+    assert row["Worker"] == "w1"
+    assert f"pid {row['PID']} of parent" in result.err
+    # Two servers, that of the command and that of the file, each with the command's log level.
+    assert len(set(re.findall(r"local server, pid (\d+)", result.err))) == 2
+    assert len(re.findall(r"(?m)^INFO \S+: listening on unix:", result.err)) == 2, result
+    assert leak_check() == []
+
+
+def test_an_error_in_the_middle_leaves_a_snapshot_that_the_run_can_go_on_from(
+    tmp_path: Path, leak_check: NoLeaks
+) -> None:
+    for layer, text in (("KillsItselfAfterThree", "SIGKILL"), ("RaisesAfterThree", "enough")):
+        folder = tmp_path / layer
+        folder.mkdir()
+        write_net(folder, layer, solver=f'momentum: 0.9\nsnapshot_prefix: "{folder}/small"')
+        broken = farlayer("train", "--solver", "solver.prototxt", "--python-path", LAYERS, cwd=folder)
+        assert broken.code == 1, broken
+        assert text in broken.err, broken
+        assert f"at iteration 3; last snapshot: {folder}/small_iter_3.caffemodel" in broken.err, broken
+        write_net(folder, "Half", solver="momentum: 0.9")
+        result = train(folder, "--python-path", LAYERS, "--snapshot", "small_iter_3.solverstate")
+        assert "Trained     3 iterations" in result.out, result
+    assert leak_check() == []
+
+
+def test_a_snapshot_that_cannot_be_written_does_not_hide_the_error(tmp_path: Path, leak_check: NoLeaks) -> None:
+    write_net(tmp_path, "RaisesAfterThree")
+    (tmp_path / "out" / "small_iter_3.caffemodel").mkdir(parents=True)
+    broken = farlayer("train", "--solver", "solver.prototxt", "--python-path", LAYERS, cwd=tmp_path)
+    assert broken.code == 1, broken
+    assert "warning: no snapshot of iteration 3 was written: " in broken.err, broken
+    assert "enough" in broken.err, broken
+    assert "at iteration 3; no snapshot was written" in broken.err, broken
+    assert leak_check() == []
+
+
 def test_layers_run_on_servers_that_are_given(tmp_path: Path, leak_check: NoLeaks) -> None:
     write_net(tmp_path, "Half")
     address = f"unix:{tmp_path}/s.sock"
@@ -195,3 +238,22 @@ def test_narrow_output_keeps_every_word_of_the_table(tmp_path: Path) -> None:
     assert max(map(len, table.splitlines())) <= 72
     assert "mine, TRAIN" in table
     assert "cli_layers.Half" in table
+
+
+def test_a_net_without_a_loss_is_warned_of(tmp_path: Path) -> None:
+    write_net(tmp_path, "Half")
+    with_loss = train(tmp_path, "--python-path", LAYERS)
+    net = tmp_path / "net.prototxt"
+    net.write_text(net.read_text().replace("loss_weight: 1", ""))
+    without = train(tmp_path, "--python-path", LAYERS)
+    assert "has no loss, so nothing is learned" in without.err
+    assert "loss_weight: 1" in without.err
+    assert "warning: " not in with_loss.err
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    write_net(tmp_path, "Half")
+    net = tmp_path / "net.prototxt"
+    net.write_text(net.read_text().replace('"mine"', '"[red] [/mine]"'))
+    (row,) = rows(train(tmp_path, "--python-path", LAYERS), "Layer")
+    assert row["Layer"] == "[red] [/mine]"

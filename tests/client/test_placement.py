@@ -8,6 +8,7 @@ import pytest
 from farlayer.blobs.segment import heap, shared
 from farlayer.client import ClientOptions, InProcessHost, LayerSpec
 from farlayer.client.placement import Placement, PlacementHost, PoolPlan, Rule, load_placement
+from farlayer.client.pool import Pool, local_pool
 from farlayer.protos.errors import PlacementError
 from tests.remote_support import LAYERS, layers_on_path
 from tests.server.server_support import ServerProcess
@@ -145,6 +146,36 @@ def test_layers_run_where_the_file_says(tmp_path: Path) -> None:
             assert reports["far"].server == server.address
             assert reports["own1"].pid == reports["own2"].pid != os.getpid()
             assert reports["own1"].server not in {"", server.address}
+
+
+def test_the_local_pools_of_a_file_come_from_whoever_makes_the_host_and_end_with_it() -> None:
+    plans = {"one": PoolPlan(workers=1, python_path=("/abs",)), "two": PoolPlan()}
+    placement = Placement((Rule("a*", "pool:one"), Rule("b", "pool:two")), plans)
+    asked: list[PoolPlan] = []
+    pools: list[Pool] = []
+
+    def start_local(plan: PoolPlan) -> Pool:
+        asked.append(plan)
+        pools.append(local_pool(plan.workers, python_path=[str(LAYERS)]))
+        pools[-1].start()
+        return pools[-1]
+
+    with InProcessHost() as default, PlacementHost(default, placement, start_local=start_local) as host:
+        for name in ("a1", "a2", "elsewhere"):
+            host.allocator(name)
+        assert asked == [plans["one"]]
+        session = host.session(LayerSpec("a1", "contract_layers", "Source"))
+        session.setup([], [])
+        assert session.report().pid != os.getpid()
+    assert pools[0].connections == []
+
+
+def test_the_folders_of_a_pool_come_on_top_of_our_own(tmp_path: Path) -> None:
+    placement = Placement((Rule("*", "pool:own"),), {"own": PoolPlan(python_path=(str(tmp_path),))})
+    with layers_on_path(), InProcessHost() as default, PlacementHost(default, placement) as host:
+        session = host.session(LayerSpec("a", "contract_layers", "Source"))
+        session.setup([], [])
+        assert session.report().pid != os.getpid()
 
 
 def test_pools_that_no_layer_uses_are_not_started() -> None:

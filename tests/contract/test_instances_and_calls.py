@@ -314,3 +314,20 @@ def test_contents_that_did_not_change_are_not_moved_again(host: Host) -> None:
     before = run.session.report().bytes_moved
     run.forward()
     assert run.session.report().bytes_moved == before
+
+
+def test_a_layer_may_add_more_params_than_one_datagram_has_descriptors(host: Host) -> None:
+    run = host.start("ManyParams", [[0]], param_str="250")
+    run.forward()
+    assert len(run.params) == 250
+    assert run.top[0].data.tolist() == [sum(range(250))]
+
+
+def test_a_closed_session_leaves_nothing_at_its_server_after_a_top_without_values(host: Host) -> None:
+    run = host.start("KeepsRows", [[0]])
+    run.forward()
+    assert run.top[0].data.shape == (0, 2)
+    run.session.close()
+    for connection in getattr(host.pool, "connections", []):
+        held = [held.layer for worker in connection.refresh().workers for held in worker.instances]
+        assert run.session.spec.name not in held

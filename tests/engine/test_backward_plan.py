@@ -72,6 +72,21 @@ def test_propagate_down_false_cuts_off_what_lies_before() -> None:
     assert plans[2].propagate_down == [False]
 
 
+def test_propagate_down_true_forces_a_gradient_that_nothing_before_needs() -> None:
+    plans = plan(
+        DATA,
+        facts("x", "h", learns=[True], propagate_down=[True]),
+        facts("h label", "loss", loss=True, propagate_down=[True, True]),
+    )
+    assert [entry.needs_backward for entry in plans] == [False, True, True]
+    assert [entry.propagate_down for entry in plans] == [[], [True], [True, True]]
+
+
+def test_propagate_down_true_makes_no_layer_run_backward_that_would_not_run() -> None:
+    plans = plan(DATA, facts("x", "h", propagate_down=[True]), facts("h label", "loss", loss=True))
+    assert [entry.needs_backward for entry in plans] == [False, False, False]
+
+
 def test_one_of_two_branches_may_be_cut_off() -> None:
     plans = plan(
         DATA,

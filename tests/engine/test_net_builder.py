@@ -57,6 +57,27 @@ def test_the_same_seed_builds_the_same_net() -> None:
     assert (weights[0] != weights[2]).any()
 
 
+def test_propagate_down_true_gives_a_bottom_its_gradient_though_nothing_before_learns() -> None:
+    plain, forced = (
+        native_net(DATA + IP.replace('top: "y"', f'top: "y" {more}') + LOSS) for more in ("", "propagate_down: true")
+    )
+    for net in (plain, forced):
+        net.blobs["x"].data[...] = 1
+        net.layer("ip").params[0].data[...] = np.arange(12).reshape(4, 3)
+        net.forward()
+        net.backward()
+    assert not plain.blobs["x"].diff.any()
+    expected = forced.blobs["y"].diff @ forced.layer("ip").params[0].data
+    np.testing.assert_allclose(forced.blobs["x"].diff, expected, rtol=1e-6)
+    assert expected.any()
+
+
+def test_a_param_learns_unless_its_lr_mult_is_zero() -> None:
+    rates = "param { lr_mult: -1 } param { lr_mult: 0 }"
+    net = native_net(DATA + IP.replace('top: "y"', f'top: "y" {rates}') + LOSS)
+    assert net.layer("ip").param_propagate_down == [True, False]
+
+
 def test_an_in_place_layer_has_one_blob() -> None:
     net = native_net(DATA + IP + 'layer { name: "r" type: "ReLU" bottom: "y" top: "y" }')
     node = net.nodes[-1]

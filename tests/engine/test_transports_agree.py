@@ -97,7 +97,7 @@ class Loss(caffe.Layer):
 
 SOLVER = """
 base_lr: 0.002 momentum: 0.9 weight_decay: 0.001 lr_policy: "inv" gamma: 0.01 power: 0.75
-max_iter: 50 random_seed: 7 snapshot_after_train: false
+max_iter: 50 random_seed: 7 snapshot_after_train: false test_iter: 1 test_interval: 10
 net_param {
   name: "agree"
   layer { name: "data" type: "Python" top: "data" top: "label"
@@ -125,30 +125,35 @@ net_param {
 """
 
 WAYS = {
-    "mailbox": ClientOptions(carrier="mailbox"),
-    "grpc, shared": ClientOptions(carrier="grpc", transport="shared"),
-    "grpc, streamed": ClientOptions(transport="streamed"),
+    ("mailbox", "shared"): ClientOptions(carrier="mailbox"),
+    ("grpc", "shared"): ClientOptions(carrier="grpc", transport="shared"),
+    ("grpc", "streamed"): ClientOptions(transport="streamed"),
 }
 
 
-class Losses(SolverListener):
+class Course(SolverListener):
     def __init__(self) -> None:
         self.losses: list[float] = []
+        self.tests: list[tuple[int, dict[str, list[float]]]] = []
 
     def on_iteration(self, iteration: int, loss: float, learning_rate: float) -> None:
         self.losses.append(loss)
 
+    def on_test(self, test_net_index: int, iteration: int, outputs: dict[str, list[float]]) -> None:
+        self.tests.append((iteration, outputs))
 
-def train(host: LayerHost, folder: Path) -> tuple[list[float], list[bytes], set[str]]:
-    """Losses of each iteration, the params at the end, and how the Python layers were reached."""
+
+def train(host: LayerHost, folder: Path) -> tuple[Course, list[bytes], set[tuple[str, str]]]:
+    """Losses and tests, the params of both nets at the end, and carrier and transport of the Python layers."""
     solver = build_solver(parse(SOLVER, caffe_pb2.SolverParameter()), host=host, base_dir=folder)
-    listener = Losses()
-    solver.add_listener(listener)
+    course = Course()
+    solver.add_listener(course)
     solver.step(ITERATIONS)
-    params = [blob.data.tobytes() for layer in solver.net.layers for blob in layer.params]
-    ways = {session.report().transport for session in solver.net.python_sessions}
+    nets = (solver.net, *solver.test_nets)
+    params = [blob.data.tobytes() for net in nets for layer in net.layers for blob in layer.params]
+    reports = [session.report() for net in nets for session in net.python_sessions]
     solver.close()
-    return listener.losses, params, ways
+    return course, params, {(report.carrier, report.transport) for report in reports}
 
 
 @pytest.fixture(name="folder")
@@ -160,14 +165,17 @@ def fixture_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_fifty_iterations_give_the_same_bits_in_process_shared_and_streamed(folder: Path) -> None:
     with InProcessHost() as host:
-        losses, params, _ = train(host, folder)
-    assert len(losses) == ITERATIONS
-    assert losses[-1] < losses[0]
+        course, params, _ = train(host, folder)
+    assert len(course.losses) == ITERATIONS
+    assert course.losses[-1] < course.losses[0]
+    assert [iteration for iteration, _ in course.tests] == [0, 10, 20, 30, 40]
+    assert all(set(outputs) == {"loss", "loss2"} for _, outputs in course.tests)
 
-    for name, options in WAYS.items():
+    for way, options in WAYS.items():
         with local_pool(options=options) as pool:
-            found_losses, found_params, ways = train(pool, folder)
+            found, found_params, ways = train(pool, folder)
 
-        assert found_losses == losses, name
-        assert found_params == params, name
-        assert ways == ({"streamed"} if options.transport == "streamed" else {"shared"})
+        assert ways == {way}
+        assert found.losses == course.losses, way
+        assert found.tests == course.tests, way
+        assert found_params == params, way

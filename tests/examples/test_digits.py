@@ -31,15 +31,19 @@ def test_the_demo_learns_97_percent_and_tells_where_its_layers_ran(checkout: Pat
     accuracy = re.search(r"^Test +accuracy = ([\d.]+), loss = \S+ \(iteration 1500\)$", result.out, re.MULTILINE)
     assert accuracy is not None, result
     assert float(accuracy[1]) >= 0.97
+    took = re.search(r"^Trained +1500 iterations in ([\d.]+) s, ", result.out, re.MULTILINE)
+    assert took is not None, result
+    assert float(took[1]) < 60
     assert (checkout / "digits.png").read_bytes().startswith(b"\x89PNG")
     assert (checkout / "examples/digits/output/digits_iter_1500.caffemodel").is_file()
     assert (checkout / "examples/digits/output/digits_iter_500.solverstate").is_file()
     table = result.out[result.out.index("Python layers") :]
-    pids = {}
+    pids: dict[str, set[str]] = {}
+    phases: dict[str, set[str]] = {}
     for layer, phase, pid in re.findall(r"(?m)^(\w+) +(TRAIN|TEST) +\S+ +w\d+ +(\d+) +mailbox +shared ", table):
         pids.setdefault(layer, set()).add(pid)
-        assert phase in {"TRAIN", "TEST"}
-    assert set(pids) == {"data", "affine", "loss"}
+        phases.setdefault(layer, set()).add(phase)
+    assert phases == {layer: {"TRAIN", "TEST"} for layer in ("data", "affine", "loss")}
     assert all(len(own) == 1 for own in pids.values()), "train and test twins share a worker"
     assert len(set.union(*pids.values())) == 3, "each layer has a worker of its own"
     assert leak_check() == []

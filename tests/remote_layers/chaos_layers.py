@@ -111,6 +111,29 @@ class UsesPool(SameShape):
         top[0].data[...] = self.pool.map(square, [float(value) for value in bottom[0].data])
 
 
+class UsesSpawnedPool(SameShape):
+    """As UsesPool, with processes that start anew and import this module by themselves."""
+
+    def setup(self, bottom, top):
+        self.pool = multiprocessing.get_context("spawn").Pool(1)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = self.pool.map(square, [float(value) for value in bottom[0].data])
+
+
+class ForksAChildThatStays(WaitsAtGate):
+    """Has a child in a session of its own, which holds all descriptors of the worker open."""
+
+    def forward(self, bottom, top):
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            time.sleep(300)
+            os._exit(0)
+        Path(f"{self.param_str}.started").write_text(json.dumps([os.getpid(), child]))
+        Path(f"{self.param_str}.go").read_text()
+
+
 class WritesAtExit(SameShape):
     def setup(self, bottom, top):
         atexit.register(Path(self.param_str).write_text, "the exit handler ran")

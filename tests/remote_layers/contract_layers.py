@@ -91,6 +91,18 @@ class Rows(caffe.Layer):
         top[0].data[...] = np.arange(rows * 2).reshape(rows, 2)
 
 
+class ManyParams(SameShape):
+    """Adds as many params as param_str says, and fills each."""
+
+    def setup(self, bottom, top):
+        for number in range(int(self.param_str)):
+            self.blobs.add_blob(2)
+            self.blobs[number].data[...] = number
+
+    def forward(self, bottom, top):
+        top[0].data[...] = sum(blob.data[0] for blob in self.blobs)
+
+
 class KeepsRows(Rows):
     """As Rows, but looks at what its memory held, and writes nothing."""
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from farlayer.client.connection import ServerConnection
 from farlayer.protos import layer_service_pb2 as pb
 from farlayer.protos.errors import VersionError, WorkerDiedError, WorkerError, WorkerUnavailableError
 from farlayer.protos.layer_service_pb2_grpc import LayerServiceStub
+from farlayer.server.options import ServerOptions
 from tests.remote_support import Gate, wait_for, wait_until_gone
 from tests.server.server_support import ServerProcess, channel_to, worker_pids
 
@@ -311,3 +314,19 @@ def test_engines_that_register_and_go_do_not_fill_the_broker(server: ServerProce
             sock.send(b"\x00" + len(message).to_bytes(4, "little") + message)
             assert len(sock.recv(4096)) == 5, "an empty reply: done"
     assert wait_for(lambda: len(list(descriptors.iterdir())) <= before + 2)
+
+
+def test_a_server_whose_parent_died_while_it_started_ends_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "farlayer-x"
+    folder.mkdir()
+    theirs, lifeline = os.pipe()
+    ready, told = os.pipe()
+    listen = f"unix:{folder}/s.sock"
+    options = ServerOptions(listen, lifeline=theirs, ready=told, remove_folder=str(folder), log_level="WARNING")
+    command = [sys.executable, "-m", "farlayer.server.serve", options.to_json()]
+    process = subprocess.Popen(command, pass_fds=[theirs, told], stderr=subprocess.PIPE, text=True)
+    for descriptor in (theirs, lifeline, ready, told):
+        os.close(descriptor)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert not folder.exists()

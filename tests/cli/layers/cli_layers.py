@@ -46,6 +46,16 @@ class NoLayer:
     """Not derived from caffe.Layer."""
 
 
+class ForgetsReshape(Ones):
+    def reshape(self, bottom, top):
+        pass
+
+
+class ReplacesItsTop(Ones):
+    def forward(self, bottom, top):
+        top[0] = bottom[0].data.sum()
+
+
 class RaisesInSetup(Ones):
     def setup(self, bottom, top):
         raise RuntimeError("setup said no")
@@ -74,6 +84,43 @@ class KillsItself(Ones):
         print("my last words", flush=True)
         print(f"killed at {time.time()}", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class RaisesAfterThree(Half):
+    calls = 0
+
+    def forward(self, bottom, top):
+        self.calls += 1
+        if self.calls > 3:
+            self.fail()
+        super().forward(bottom, top)
+
+    def fail(self):
+        raise RuntimeError("enough")
+
+
+class KillsItselfAfterThree(RaisesAfterThree):
+    def fail(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Batches(caffe.Layer):
+    """The top is the numbers from 0, one more in each forward after the first."""
+
+    size = 1
+
+    def setup(self, bottom, top):
+        self.calls = 0
+
+    def reshape(self, bottom, top):
+        top[0].reshape(max(self.calls, 1))
+
+    def forward(self, bottom, top):
+        self.calls += 1
+        top[0].data[...] = range(top[0].count)
+
+    def backward(self, top, propagate_down, bottom):
+        pass
 
 
 class Hangs(Ones):

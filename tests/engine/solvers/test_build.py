@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_fields_without_an_effect_are_told(field: str, caplog: pytest.LogCapture
 def test_a_prefix_in_a_folder_that_does_not_exist_is_found_before_training(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="which does not exist"):
         make_solver(f'snapshot: 5 snapshot_prefix: "{tmp_path}/missing/s"')
+
+
+@pytest.mark.parametrize("snapshot", ["", "snapshot: 5"])
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_prefix_in_a_folder_that_is_read_only_is_found_before_training(tmp_path: Path, snapshot: str) -> None:
+    folder = tmp_path / "read_only"
+    folder.mkdir(0o500)
+    with pytest.raises(SnapshotError, match="cannot be written to"):
+        make_solver(f'{snapshot} snapshot_prefix: "{folder}/s"')
+
+
+def test_the_prefix_of_the_last_snapshot_is_checked_as_those_of_others(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="which does not exist"):
+        make_solver(f'snapshot_prefix: "{tmp_path}/missing/s"')
+    make_solver(f'snapshot_after_train: false snapshot_prefix: "{tmp_path}/missing/s"')
 
 
 def test_weights_named_in_the_solver_are_loaded(tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ def test_a_net_that_is_nowhere_is_reported_with_both_places(folder: Path) -> Non
     assert caught.value.path == "none.prototxt"
 
 
+def test_a_place_that_is_both_is_named_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(PrototxtError, match="no such file; looked in") as caught:
+        definitions.train_definition(solver('net: "none.prototxt"'), folder)
+    assert caught.value.message.count(str(folder)) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "given"), [("", "none"), ('net: "a" train_net: "b"', "net and train_net"), ("max_iter: 1", "none")]
 )

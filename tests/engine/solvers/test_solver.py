@@ -1,10 +1,12 @@
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from farlayer.engine.solvers import Solver, SolverListener
-from farlayer.protos.errors import NotFiniteError, SnapshotError
+from farlayer.protos.errors import NetError, NotFiniteError, SnapshotError
 from tests.engine.solvers.nets import NET, make_solver, weights
 
 TESTED = "test_iter: 3 test_interval: 4 "
@@ -118,6 +120,23 @@ def test_the_result_of_a_test_is_the_mean_over_its_passes() -> None:
     assert len(passes) == 3
 
 
+def test_an_output_that_changes_its_length_between_passes_has_no_mean() -> None:
+    solver = make_solver(TESTED)
+    net = solver.test_nets[0]
+    forward = net.forward
+
+    def forward_and_grow() -> float:
+        loss = forward()
+        net.blobs["loss"].reshape(passes := len(seen) + 1)
+        seen.append(passes)
+        return loss
+
+    seen: list[int] = []
+    net.forward = forward_and_grow  # type: ignore[method-assign]
+    with pytest.raises(NetError, match=r"output 'loss' .*expected 1 values, .*got 2 in pass 2"):
+        solver.test(0)
+
+
 def test_several_test_nets_have_their_own_states() -> None:
     staged = NET.replace('name: "loss"', 'name: "loss" exclude { stage: "silent" }')
     solver = make_solver(
@@ -199,6 +218,29 @@ class Stopper(SolverListener):
     def on_iteration(self, iteration: int, loss: float, learning_rate: float) -> None:
         if iteration == self.after:
             self.solver.request_stop()
+
+
+def test_an_update_and_its_count_are_made_under_the_guard(tmp_path: Path) -> None:
+    solver = make_solver(f'momentum: 0.9 snapshot_prefix: "{tmp_path}/s"')
+    states: list[tuple[str, int, Sequence[list[float]]]] = []
+
+    @contextmanager
+    def guard() -> Iterator[None]:
+        states.append(("in", solver.iter, weights(solver)))
+        yield
+        states.append(("out", solver.iter, weights(solver)))
+
+    solver.update_guard = guard
+    solver.step(2)
+    assert [(where, iteration) for where, iteration, _ in states] == [("in", 0), ("out", 1), ("in", 1), ("out", 2)]
+    assert states[0][2] != states[1][2] == states[2][2] != states[3][2] == weights(solver)
+
+
+def test_the_solver_knows_of_which_iteration_its_last_snapshot_is(tmp_path: Path) -> None:
+    solver = make_solver(f'snapshot: 2 snapshot_prefix: "{tmp_path}/s"')
+    assert solver.last_snapshot is None
+    solver.step(3)
+    assert solver.last_snapshot == 2
 
 
 def test_a_stop_ends_training_after_the_iteration_with_a_snapshot(tmp_path: Path) -> None:
