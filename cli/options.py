@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from farlayer.cli.console import LOG_LEVELS
-from farlayer.client.launchers.static import check_address
 from farlayer.client.options import CARRIERS, TRANSPORTS, ClientOptions
-from farlayer.protos.errors import FarlayerError, InputError
+from farlayer.protos.errors import FarlayerError, InputError, PlacementError
+from farlayer.protos.protocol import check_address
 
 R = TypeVar("R")
 
@@ -44,7 +44,7 @@ class HostOptions:
 
     def __post_init__(self) -> None:
         for address in self.addresses:
-            check_address(address)
+            check_address(address, PlacementError)
         if self.in_process:
             self._refuse(
                 "--in-process",
@@ -92,9 +92,9 @@ class WorkersType(_WorkersBase):
         addresses = tuple(address.strip() for address in value.split(","))
         for address in addresses:
             try:
-                check_address(address)
+                check_address(address, PlacementError)
             except FarlayerError as error:
-                self.fail(f"{error.message}. {error.remedy}, or a number of workers.", param, ctx)
+                self.fail(f"{error.message}; {error.remedy}, or a number of workers.", param, ctx)
         return addresses
 
 

@@ -18,14 +18,10 @@ from farlayer.client.options import ClientOptions
 from farlayer.protos.errors import TransportError
 from farlayer.protos.layer_service_pb2 import SHARED, STREAMED, DescribeReply, Setup
 from farlayer.protos.layer_service_pb2_grpc import LayerServiceStub
+from farlayer.protos.protocol import GRPC_OPTIONS
 
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    *GRPC_OPTIONS,
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_http_proxy", 0),
@@ -44,10 +40,9 @@ class ServerConnection:
     description: DescribeReply
     choice: Choice
 
-    def __init__(self, address: str, options: ClientOptions, *, client: str = "farlayer") -> None:
+    def __init__(self, address: str, options: ClientOptions) -> None:
         self.address = address
         self._options = options
-        self._client = client
         self._channel: grpc.Channel | None = None
 
     def open(self) -> None:
@@ -61,9 +56,7 @@ class ServerConnection:
         self._channel = grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
         self._stub = LayerServiceStub(self._channel)
         try:
-            self.description = describe(
-                self._stub, self.address, client=self._client, timeout_s=self._options.connect_timeout_s
-            )
+            self.description = describe(self._stub, self.address, timeout_s=self._options.connect_timeout_s)
             self.choice = choose(self.address, self.description, self._options)
         except BaseException:
             self.close()
@@ -71,9 +64,7 @@ class ServerConnection:
 
     def refresh(self) -> DescribeReply:
         """Asks the server again, for the workers that it holds now."""
-        self.description = describe(
-            self._stub, self.address, client=self._client, timeout_s=self._options.connect_timeout_s
-        )
+        self.description = describe(self._stub, self.address, timeout_s=self._options.connect_timeout_s)
         return self.description
 
     # What sessions need (session.Connector)

@@ -17,11 +17,10 @@ from farlayer.client.options import ClientOptions
 from farlayer.protos.errors import FarlayerError, TransportError, VersionError, WorkerUnavailableError
 from farlayer.protos.layer_service_pb2 import BrokerReply, BrokerRequest, Canary, DescribeReply, DescribeRequest
 from farlayer.protos.layer_service_pb2_grpc import LayerServiceStub
+from farlayer.protos.protocol import NEWEST_VERSION, OLDEST_VERSION, software
 
 logger = logging.getLogger(__name__)
 
-OLDEST_VERSION = 1
-NEWEST_VERSION = 1
 _NONCE_BYTES = 64
 _CANARY_S = 5.0
 _RETRY_S = 0.2
@@ -44,14 +43,14 @@ class Choice:
     broker_path: str = ""
 
 
-def describe(stub: LayerServiceStub, address: str, *, client: str, timeout_s: float) -> DescribeReply:
+def describe(stub: LayerServiceStub, address: str, *, timeout_s: float) -> DescribeReply:
     """Asks a server what it is; while it cannot be reached, again until `timeout_s` is over.
 
     Raises:
         WorkerUnavailableError: it does not answer.
         VersionError: it speaks no protocol version that we speak.
     """
-    request = DescribeRequest(oldest_version=OLDEST_VERSION, newest_version=NEWEST_VERSION, client=client)
+    request = DescribeRequest(oldest_version=OLDEST_VERSION, newest_version=NEWEST_VERSION, client=software())
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from farlayer.protos.errors import InputError
+from farlayer.protos.protocol import LONGEST_TIMEOUT_S
 
 CARRIERS = ("auto", "mailbox", "grpc")
 TRANSPORTS = ("auto", "shared", "streamed")
-LONGEST_S = 1e9
-"""Thirty years: what the waiting calls of the system can still count."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class ClientOptions:
                 remedy="leave one of the two out, or take the carrier 'grpc'",
             )
         for name in ("timeout_s", "connect_timeout_s"):
-            if not 0 < getattr(self, name) <= LONGEST_S:
+            if not 0 < getattr(self, name) <= LONGEST_TIMEOUT_S:
                 raise InputError(
                     f"{name} is a time in seconds above 0, not {getattr(self, name)}",
-                    remedy=f"for as good as no limit give {LONGEST_S:g}",
+                    remedy=f"for as good as no limit give {LONGEST_TIMEOUT_S:g}",
                 )

@@ -38,11 +38,11 @@ from farlayer.blobs.segment import Allocator
 from farlayer.client.host import LayerHost
 from farlayer.client.in_process_host import InProcessHost
 from farlayer.client.launchers.local import own_python_path
-from farlayer.client.launchers.static import check_address
 from farlayer.client.options import ClientOptions
 from farlayer.client.pool import Pool, local_pool, static_pool
 from farlayer.client.session import LayerSession, LayerSpec
 from farlayer.protos.errors import PlacementError
+from farlayer.protos.protocol import check_address
 
 IN_PROCESS = "in-process"
 _POOL_PREFIX = "pool:"
@@ -134,7 +134,7 @@ class _Checker:
         if "addresses" in table and not addresses:
             raise self.error(f"{where}.addresses", "at least one address", "leave it out for a local server")
         for address in addresses:
-            check_address(address)
+            check_address(address, PlacementError)
         if addresses and ("python" in table or "python_path" in table):
             raise self.error(
                 where, "either addresses, or python and python_path", "a server's own options decide these"
@@ -170,7 +170,7 @@ class _Checker:
                 )
         elif target != IN_PROCESS:
             try:
-                check_address(target)
+                check_address(target, PlacementError)
             except PlacementError as error:
                 raise self.error(
                     where, f'on = "in-process", "pool:NAME" or an address, not \'{target}\'', error.remedy

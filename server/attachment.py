@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from farlayer.blobs.mailbox import MailboxClosedError
 from farlayer.protos.errors import DeadlineError, FarlayerError, ProtocolError, WorkerDiedError
 from farlayer.protos.layer_service_pb2 import SHARED, LayerReply, LayerRequest, Setup
+from farlayer.protos.protocol import LONGEST_TIMEOUT_S
 from farlayer.protos.wire_errors import to_wire
 from farlayer.server.broker import Broker
 from farlayer.server.relay import Relay, SharedRelay, StreamedRelay
@@ -24,8 +25,6 @@ _BURIAL_S = 2.0
 _RENDEZVOUS_S = 10.0
 DEFAULT_TIMEOUT_S = 600.0
 """For requests that name no deadline."""
-LONGEST_TIMEOUT_S = 1e9
-"""What the waiting calls of the system can still count."""
 
 
 @dataclass

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from dataclasses import asdict, dataclass
 
 from farlayer.protos.errors import InputError
-
-_MAX_UNIX_PATH_BYTES = 100
-"""The kernel takes 107; the broker's socket beside the server's has a longer name."""
+from farlayer.protos.protocol import check_address
 
 
 @dataclass(frozen=True)
@@ -68,20 +64,3 @@ class ServerOptions:
     def unix_path(self) -> str:
         """Path of the unix socket to listen on; "" for a TCP address."""
         return self.listen[len("unix:") :] if self.listen.startswith("unix:") else ""
-
-
-def check_address(address: str) -> None:
-    """Checks an address of a server.
-
-    Raises:
-        InputError: it is neither "unix:/path" nor "host:port", or its path is too long for a socket.
-    """
-    if address.startswith("unix:"):
-        path = address[len("unix:") :]
-        if not path.startswith("/") or len(os.fsencode(path)) > _MAX_UNIX_PATH_BYTES:
-            raise InputError(
-                f"'{address}': a unix address has an absolute path of at most {_MAX_UNIX_PATH_BYTES} bytes",
-                remedy="write unix:/run/farlayer/worker.sock",
-            )
-    elif not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", address):
-        raise InputError(f"'{address}' is no address of a server", remedy="write host:port, [ipv6]:port or unix:/path")

@@ -21,9 +21,10 @@ from farlayer.blobs.descriptors import allow_many_descriptors
 from farlayer.protos.errors import InputError
 from farlayer.protos.layer_service_pb2 import DESCRIPTOR
 from farlayer.protos.layer_service_pb2_grpc import add_LayerServiceServicer_to_server
+from farlayer.protos.protocol import GRPC_OPTIONS
 from farlayer.server.broker import Broker, is_socket
 from farlayer.server.options import ServerOptions
-from farlayer.server.servicer import MAX_MESSAGE_BYTES, LayerServicer
+from farlayer.server.servicer import LayerServicer
 from farlayer.server.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -35,11 +36,7 @@ _MAX_STREAMS = 1024
 _PARENT_CHECK_S = 1.0
 
 _CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    *GRPC_OPTIONS,
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
 ]

@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 
 import grpc
 
@@ -19,6 +18,7 @@ from farlayer.protos import layer_service_pb2 as pb
 from farlayer.protos.errors import FarlayerError, ProtocolError, VersionError, WorkerUnavailableError
 from farlayer.protos.layer_service_pb2 import Chunk, LayerReply, LayerRequest
 from farlayer.protos.layer_service_pb2_grpc import LayerServiceServicer
+from farlayer.protos.protocol import MAX_MESSAGE_BYTES, NEWEST_VERSION, OLDEST_VERSION, software
 from farlayer.protos.wire_errors import to_wire
 from farlayer.server.attachment import Answer, Attachment
 from farlayer.server.broker import Broker
@@ -27,10 +27,6 @@ from farlayer.server.outbox import Outbox, StreamGoneError
 from farlayer.server.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
-
-OLDEST_VERSION = 1
-NEWEST_VERSION = 1
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class LayerServicer(LayerServiceServicer):
@@ -235,14 +231,6 @@ class _Stream:
     def __init__(self) -> None:
         self.outbox = Outbox()
         self.attachment: Attachment | None = None
-
-
-def software() -> str:
-    """Name and version of this package."""
-    try:
-        return f"farlayer {version('farlayer')}"
-    except PackageNotFoundError:
-        return "farlayer (not installed)"
 
 
 def _chunks(requests: Iterator[LayerRequest], request: LayerRequest) -> Iterator[bytes]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from farlayer.protos.errors import PlacementError
+from farlayer.protos.protocol import check_address
 
 
 class StaticLauncher:
@@ -25,18 +25,8 @@ class StaticLauncher:
             PlacementError: one of them is no address.
         """
         for address in self._addresses:
-            check_address(address)
+            check_address(address, PlacementError)
         return self._addresses
 
     def close(self) -> None:
         """Does nothing: the servers are not ours."""
-
-
-def check_address(address: str) -> None:
-    """Checks what a user gave as the address of a server.
-
-    Raises:
-        PlacementError: it is none.
-    """
-    if not re.fullmatch(r"unix:/.+|(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", address):
-        raise PlacementError(f"'{address}' is no address of a server", remedy="write host:port or unix:/path")

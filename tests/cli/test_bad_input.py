@@ -113,7 +113,7 @@ def test_a_server_that_is_not_there_is_told_soon(tmp_path: Path, leak_check: NoL
     [
         (("--workers", "nonsense"), "'nonsense' is no address of a server"),
         (("--workers", "0"), "at least 1 worker"),
-        (("--workers", "unix:relative"), "'unix:relative' is no address"),
+        (("--workers", "unix:relative"), "'unix:relative': a unix address has an absolute path"),
         (("--transport", "telepathy"), "'telepathy' is not one of 'auto', 'shared', 'streamed'"),
         (("--timeout", "0"), "--timeout"),
         (("--solvr", "x"), "--solvr"),

@@ -11,7 +11,7 @@ import pytest
 from farlayer.blobs.segment import heap, shared
 from farlayer.client import ClientOptions, LayerSpec, Pool, local_pool, static_pool
 from farlayer.client.launchers.local import LocalLauncher, is_local_server, own_python_path
-from farlayer.client.launchers.static import StaticLauncher, check_address
+from farlayer.client.launchers.static import StaticLauncher
 from farlayer.protos.errors import InputError, PlacementError, TransportError, WorkerUnavailableError
 from tests.remote_support import LAYERS, open_pool, wait_until_gone
 from tests.server.server_support import ServerProcess
@@ -159,17 +159,15 @@ def test_a_server_that_does_not_answer_is_told_with_its_address(address: str) ->
     assert "farlayer serve" in caught.value.remedy
 
 
-@pytest.mark.parametrize("address", ["", "nowhere", "http://a:1", "unix:relative", "a:b", "1:2:3"])
+@pytest.mark.parametrize("address", ["", "nowhere", "http://a:1", "unix:relative", "a:b", "1:2:3", "a:65536"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(PlacementError, match="is no address of a server"):
+    with pytest.raises(PlacementError, match=r"is no address of a server|a unix address has an absolute path"):
         StaticLauncher([address]).start()
 
 
 def test_addresses_are_taken_as_they_are() -> None:
     addresses = ["unix:/run/x.sock", "host:1", "[::1]:7070"]
     assert StaticLauncher(addresses).start() == addresses
-    for address in addresses:
-        check_address(address)
 
 
 def test_a_local_server_starts_in_a_folder_of_its_own_and_leaves_none() -> None:

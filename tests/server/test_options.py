@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farlayer.protos.errors import InputError
-from farlayer.server.options import ServerOptions, check_address
+from farlayer.protos.protocol import check_address
+from farlayer.server.options import ServerOptions
 
 
 @pytest.mark.parametrize(
