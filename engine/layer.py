@@ -11,6 +11,7 @@ import numpy as np
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.blob_proto import blob_from_proto
+from farlayer.engine.fillers import fill
 from farlayer.engine.scratch import Scratch
 from farlayer.protos.errors import BlobError, NetError
 
@@ -202,12 +203,21 @@ class Layer:
             )
         return axis % num_axes
 
-    def check_given_params(self, expected: Sequence[tuple[int, ...]]) -> None:
-        """Checks params that came with the LayerParameter, which take the place of fillers.
+    def make_params(self, expected: Sequence[tuple[int, ...]], fillers: Sequence[caffe_pb2.FillerParameter]) -> None:
+        """Makes the layer's params and fills them; those that came with the LayerParameter are taken as they are.
+
+        Args:
+            expected: the shape of each.
+            fillers: what each is filled with.
 
         Raises:
-            NetError: their number or shapes are not the expected ones.
+            NetError: params came, but their number or shapes are not the expected ones; or a filler cannot be.
         """
+        if not self._params:
+            self._params = [Blob(shape) for shape in expected]
+            for blob, filler in zip(self._params, fillers, strict=True):
+                fill(blob, filler, self.context.rng, layer=self.name)
+            return
         actual = [blob.shape for blob in self._params]
         if actual != list(expected):
             raise self.error(

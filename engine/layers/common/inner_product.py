@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 
-from farlayer.blobs.blob import Blob
-from farlayer.engine.fillers import fill
 from farlayer.engine.layer import Blobs, Flags, Layer
 from farlayer.engine.registry import register
 
@@ -39,13 +37,7 @@ class InnerProductLayer(Layer):
         if self._transpose:
             weight_shape = weight_shape[::-1]
         expected = [weight_shape] + [(self._num_output,)] * self._bias_term
-        if self._params:
-            self.check_given_params(expected)
-            return
-        self._params = [Blob(shape) for shape in expected]
-        fill(self._params[0], param.weight_filler, self.context.rng, layer=self.name)
-        if self._bias_term:
-            fill(self._params[1], param.bias_filler, self.context.rng, layer=self.name)
+        self.make_params(expected, [param.weight_filler, param.bias_filler][: len(expected)])
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.inner_product_param

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.blobs.blob import Blob
-from farlayer.engine.fillers import fill
 from farlayer.engine.layer import Blobs, Flags, Layer
 from farlayer.engine.layers.vision.im2col import col2im, im2col, interior, padded_shape
 from farlayer.engine.layers.vision.spatial import read_window
@@ -57,13 +55,7 @@ class ConvolutionLayer(Layer):
             )
         weight_shape = (self._num_output, self._channels // self._group, *self._window.kernel)
         expected = [weight_shape, (self._num_output,)][: 1 + self._bias_term]
-        if self._params:
-            self.check_given_params(expected)
-            return
-        self._params = [Blob(shape) for shape in expected]
-        fill(self._params[0], param.weight_filler, self.context.rng, layer=self.name)
-        if self._bias_term:
-            fill(self._params[1], param.bias_filler, self.context.rng, layer=self.name)
+        self.make_params(expected, [param.weight_filler, param.bias_filler][: len(expected)])
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         shape = bottom[0].shape
