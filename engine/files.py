@@ -5,8 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from farlayer.protos.errors import SnapshotError
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,6 +36,29 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"cannot write '{path}': {error.strerror or error}",
             remedy="raise the limit on open files (ulimit -n)" if error.errno == errno.EMFILE else room,
         ) from error
+
+
+def read_message(path: Path, message: AnyMessage, what: str, *, kind: str, remedy: str) -> AnyMessage:
+    """Reads a file into a message.
+
+    Args:
+        path: the file.
+        message: filled, and returned.
+        what: what the file should be, for errors.
+        kind: the suffix of such files.
+        remedy: what to do where it is damaged.
+
+    Raises:
+        SnapshotError: it cannot be read, is damaged, or is HDF5, which this version does not read.
+    """
+    content = read_whole(path, what)
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise SnapshotError(
+            f"the {what} '{path}' is truncated or no {kind} ({len(content)} bytes)", remedy=remedy
+        ) from error
+    return message
 
 
 def read_whole(path: Path, what: str) -> bytes:

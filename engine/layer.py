@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 Blobs: TypeAlias = Sequence[Blob]
 Flags: TypeAlias = Sequence[bool]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError
-
 from farlayer.engine.blob_proto import blob_to_proto, fill_from_proto, fits_shape, shape_of_proto
-from farlayer.engine.files import read_whole, write_atomically
+from farlayer.engine.files import read_message, write_atomically
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
 
@@ -66,14 +64,9 @@ def read_weights(path: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
         SnapshotError: it is missing, truncated, not a .caffemodel, or HDF5.
     """
     path = Path(path)
-    message = caffe_pb2.NetParameter()
-    try:
-        message.ParseFromString(read_whole(path, "weights file"))
-    except DecodeError as error:
-        raise SnapshotError(
-            f"the weights file '{path}' is truncated or no .caffemodel ({path.stat().st_size} bytes)",
-            remedy="copy or download it again",
-        ) from error
+    message = read_message(
+        path, caffe_pb2.NetParameter(), "weights file", kind=".caffemodel", remedy="copy or download it again"
+    )
     if not message.layer and not message.layers:
         raise SnapshotError(
             f"the weights file '{path}' holds no layers ({path.stat().st_size} bytes)",

@@ -62,7 +62,7 @@ class Attachment:
         self._broker = broker
         self._relay: Relay | None = None
         self._handed_over = False
-        self._last: Answer | None = None
+        self._last: LayerReply | None = None
         self._closed = False
         self._overdue = False
         self._lock = threading.Lock()  # held during a call
@@ -77,7 +77,7 @@ class Attachment:
         with self._lock:
             if request.sequence == self.last_sequence and self._last is not None:
                 _skip(contents)
-                return Answer(self._last.reply, self._relay.repeat(self._last.reply) if self._relay else [])
+                return Answer(self._last, self._relay.repeat(self._last) if self._relay else [])
             if request.sequence != self.last_sequence + 1 and not self._handed_over:
                 return self._refusal(
                     request,
@@ -93,7 +93,7 @@ class Attachment:
                 _skip(contents)
                 answer = self._refusal(request, error)
             self.last_sequence = request.sequence
-            self._last = Answer(answer.reply)
+            self._last = answer.reply
             return answer
 
     def _refusal(self, request: LayerRequest, error: FarlayerError) -> Answer:

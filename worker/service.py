@@ -192,10 +192,8 @@ class LayerSessionService:
     def _enter_new_params(self) -> None:
         if self._instance is not None:
             ledger = self._known_ledger()
-            known = {id(blob) for blob in ledger.params}
-            for blob in self._instance.params:
-                if id(blob) not in known:
-                    ledger.add_param(blob)
+            for blob in self._instance.params[len(ledger.params) :]:  # a layer can only add them
+                ledger.add_param(blob)
 
 
 def checked_size(message: Sized, layer: str) -> Sized:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Solver:
+class Solver(ABC):
     """Trains a net. Make one with `farlayer.engine.solvers.build_solver`; close it, or use `with`.
 
     Attributes:
@@ -61,17 +62,17 @@ class Solver:
     # What a kind of solver gives
 
     @property
+    @abstractmethod
     def history(self) -> list[Blob]:
         """What the solver keeps between updates, in the order in which Caffe stores it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute_update(self, rate: float) -> None:
         """Turns the diffs of the params into what is to be subtracted from their data.
 
         Args:
             rate: the learning rate of this iteration.
         """
-        raise NotImplementedError
 
     # Running
 

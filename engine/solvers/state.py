@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
-
 from farlayer.blobs.blob import Blob
 from farlayer.engine.blob_proto import blob_to_proto, fill_from_proto, fits_shape, shape_of_proto
-from farlayer.engine.files import read_whole, write_atomically
+from farlayer.engine.files import read_message, write_atomically
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
 
@@ -38,14 +36,9 @@ def read_state(path: Path) -> caffe_pb2.SolverState:
     Raises:
         SnapshotError: it is missing, truncated, no solver state, or HDF5.
     """
-    state = caffe_pb2.SolverState()
-    try:
-        state.ParseFromString(read_whole(path, "solver state"))
-    except DecodeError as error:
-        raise SnapshotError(
-            f"the solver state '{path}' is truncated or no .solverstate ({path.stat().st_size} bytes)",
-            remedy="take an earlier snapshot",
-        ) from error
+    state = read_message(
+        path, caffe_pb2.SolverState(), "solver state", kind=".solverstate", remedy="take an earlier snapshot"
+    )
     if not state.HasField("iter"):
         raise SnapshotError(
             f"the solver state '{path}' states no iteration ({path.stat().st_size} bytes)",
