@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
@@ -30,10 +30,12 @@ class LayerContext:
         host: where Python layers live.
         rng: the one source of random numbers (fillers, DummyData, stochastic pooling). With a solver's random_seed it
             gives the same numbers in every run. Differs from Caffe: they are not the numbers of Caffe's generator.
+        workspace: working memory that each call of a layer may use and none keeps: the largest need counts, once.
     """
 
     host: LayerHost
     rng: np.random.Generator
+    workspace: Scratch = field(default_factory=Scratch)
 
 
 def quiet_arithmetic() -> np.errstate:
@@ -54,7 +56,8 @@ class Layer:
         name: the layer's name.
         loss_weights: one a top once set up; 0 for a top that is no loss.
         param_propagate_down: one a param: whether backward shall add to its diff.
-        scratch: working memory kept between calls.
+        scratch: the layer's own working memory, kept between calls.
+        workspace: working memory of all layers of the net; contents are good within one call.
 
     Source: Caffe, include/caffe/layer.hpp.
     """
@@ -81,6 +84,7 @@ class Layer:
         self.loss_weights: list[float] = []
         self.param_propagate_down: list[bool] = []
         self.scratch = Scratch()
+        self.workspace = context.workspace
         self._params: list[Blob] = []
         self._loss_counts: list[int] = []
 

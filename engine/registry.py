@@ -1,10 +1,19 @@
-"""Which class implements which layer type."""
+"""Which class implements which layer type.
+
+Another package supplies native layers by an entry point of the group `farlayer.layers`, the layer type as its name and
+a class derived from `farlayer.engine.layer.Layer` as its object; in pyproject.toml:
+
+    [project.entry-points."farlayer.layers"]
+    MyPooling = "my_package.pooling:MyPoolingLayer"
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, TypeVar
 
 from farlayer.engine.layer import Layer, LayerContext
@@ -13,6 +22,7 @@ from farlayer.protos.errors import NetError
 if TYPE_CHECKING:
     from farlayer.protos import caffe_pb2
 
+ENTRY_POINT_GROUP = "farlayer.layers"
 _LAYER_CLASSES: dict[str, type[Layer]] = {}
 LayerClass = TypeVar("LayerClass", bound=type[Layer])
 
@@ -35,9 +45,9 @@ def register(type_name: str) -> Callable[[LayerClass], LayerClass]:
 
 
 def known_types() -> list[str]:
-    """The layer types that can be built, sorted."""
+    """The layer types that can be built, sorted: built-in ones and those of entry points."""
     _load_builtin_layers()
-    return sorted(_LAYER_CLASSES)
+    return sorted({*_LAYER_CLASSES, *_supplied()})
 
 
 def layer_class(type_name: str, *, layer: str = "") -> type[Layer]:
@@ -48,13 +58,15 @@ def layer_class(type_name: str, *, layer: str = "") -> type[Layer]:
         layer: name of the layer that wants it, for the error.
 
     Raises:
-        NetError: no such type.
+        NetError: no such type, or an entry point that supplies it cannot be loaded or is no Layer.
     """
     _load_builtin_layers()
     found = _LAYER_CLASSES.get(type_name)
     if found is not None:
         return found
-    close = difflib.get_close_matches(type_name, _LAYER_CLASSES, n=1)
+    if type_name in _supplied():
+        return _load_supplied(_supplied()[type_name], layer)
+    close = difflib.get_close_matches(type_name, known_types(), n=1)
     guess = f"did you mean '{close[0]}'? Otherwise " if close else ""
     raise NetError(
         f"layer '{layer}' has the unknown type '{type_name}'; known types: {', '.join(known_types())}",
@@ -70,6 +82,32 @@ def create_layer(param: caffe_pb2.LayerParameter, context: LayerContext) -> Laye
         NetError: its type is unknown.
     """
     return layer_class(param.type, layer=param.name)(param, context)
+
+
+@cache
+def _supplied() -> dict[str, EntryPoint]:
+    """The entry points of other packages, by layer type. A built-in type cannot be replaced."""
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _load_supplied(entry: EntryPoint, layer: str) -> type[Layer]:
+    try:
+        loaded = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise NetError(
+            f"layer '{layer}': type '{entry.name}' is supplied by the entry point '{entry.value}', which cannot be "
+            f"loaded: {error}",
+            remedy="install what the package needs, or correct its entry point",
+            layer=layer,
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Layer)):
+        raise NetError(
+            f"layer '{layer}': type '{entry.name}' is supplied by the entry point '{entry.value}', which is no class "
+            "derived from farlayer.engine.layer.Layer",
+            remedy="correct the entry point",
+            layer=layer,
+        )
+    return register(entry.name)(loaded)
 
 
 def _load_builtin_layers() -> None:

@@ -1,5 +1,6 @@
 """What the engine's tests share: short ways to a net, a layer and a blob."""
 
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,3 +64,32 @@ def untouched(blob: Blob) -> None:
 
 def assert_untouched(blob: Blob) -> None:
     assert (blob.diff == 17).all(), "the diff was written although propagate_down is False"
+
+
+def assert_nothing_is_allocated(
+    layer: Layer, bottom: Sequence[Blob], num_top: int = 1, *, backward: bool = True
+) -> None:
+    """Runs a layer until it is warm, then once more, and compares the memory taken meanwhile with the bottoms'.
+
+    Python's own objects take a few KiB, so the bottoms should hold some 100 KiB. Arrays of one value a sample or
+    channel pass; an array the size of a bottom or top does not.
+    """
+    top = set_up(layer, bottom, num_top)
+
+    def run_once() -> None:
+        layer.run_forward(bottom, top)
+        if backward:
+            layer.run_backward(top, [True] * len(bottom), bottom)
+
+    for _ in range(2):
+        run_once()
+    bound = max(sum(4 * blob.count for blob in (*bottom, *top)) // 10, 16 << 10)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        run_once()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < bound, f"{peak - before} bytes were allocated in a steady state, expected less than {bound}"

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from farlayer.engine.layer import Layer
@@ -31,3 +36,41 @@ def test_a_type_has_one_class() -> None:
     with pytest.raises(ValueError, match="layer type 'TanH' is TanHLayer already"):
         register("TanH")(OtherLayer)
     assert layer_class("TanH") is not OtherLayer
+
+
+def test_another_package_supplies_a_layer_by_an_entry_point(tmp_path: Path) -> None:
+    """In a process of its own, where a distribution with entry points lies on the path."""
+    (tmp_path / "supplied_layers.py").write_text(
+        "from farlayer.engine.layers.neuron.neuron_layer import NeuronLayer\n"
+        "class TwiceLayer(NeuronLayer):\n"
+        "    def forward(self, bottom, top):\n"
+        "        top[0].data[...] = 2 * bottom[0].data\n"
+        "NotALayer = 3\n"
+    )
+    info = tmp_path / "supplied_layers-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: supplied-layers\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[farlayer.layers]\nTwice = supplied_layers:TwiceLayer\nNumber = supplied_layers:NotALayer\n"
+        "Missing = no_such_module:Layer\n"
+    )
+    script = (
+        "from farlayer.engine.registry import known_types, layer_class\n"
+        "from farlayer.protos.errors import NetError\n"
+        "assert 'Twice' in known_types()\n"
+        "assert layer_class('Twice').__name__ == 'TwiceLayer'\n"
+        "assert layer_class('Twice').type_name == 'Twice'\n"
+        "for name in ('Number', 'Missing'):\n"
+        "    try:\n"
+        "        layer_class(name, layer='l')\n"
+        "    except NetError as error:\n"
+        "        print(error.layer, error.message)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+    number, missing = finished.stdout.splitlines()
+    assert number.startswith("l layer 'l': type 'Number'")
+    assert "no class derived from" in number
+    assert "'no_such_module:Layer', which cannot be loaded" in missing

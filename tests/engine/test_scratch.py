@@ -12,8 +12,11 @@ def test_memory_is_kept_while_it_is_large_enough() -> None:
     assert not np.shares_memory(scratch.array("a", (7, 7)), large)
 
 
-def test_names_and_types_have_memory_of_their_own() -> None:
+def test_each_name_has_memory_of_its_own_whatever_the_type() -> None:
     scratch = Scratch()
     first = scratch.array("a", (3,))
     assert not np.shares_memory(first, scratch.array("b", (3,)))
-    assert scratch.array_of("a", (3,), np.bool_).dtype == np.bool_
+    mask = scratch.array_of("a", (3,), np.bool_)
+    assert mask.dtype == np.bool_
+    assert np.shares_memory(first, mask)
+    assert scratch.size_bytes == 24

@@ -1,0 +1,1 @@
+"""Layers that find objects: regions, prior boxes, their loss and their output."""

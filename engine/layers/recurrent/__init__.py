@@ -1,0 +1,1 @@
+"""Layers that run over a sequence: LSTM, RNN."""
