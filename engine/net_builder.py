@@ -18,7 +18,7 @@ from farlayer.engine.net_rules import filter_net
 from farlayer.engine.param_sharing import ParamTable
 from farlayer.engine.registry import create_layer
 from farlayer.engine.splits import insert_splits, unknown_bottom
-from farlayer.engine.upgrade import require_current_format, upgrade_net_input
+from farlayer.engine.upgrade import upgrade_net
 from farlayer.protos import caffe_pb2
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def build_net(
     """
     definition = caffe_pb2.NetParameter()
     definition.CopyFrom(param)
-    require_current_format(definition)
-    upgrade_net_input(definition)
+    upgrade_net(definition)
     definition.state.phase = phase
     if level is not None:
         definition.state.level = level

@@ -10,11 +10,11 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from farlayer.engine.prototxt_diagnosis import Diagnosis, Place, comment_spans, diagnose, place_of
-from farlayer.engine.upgrade import require_current_format, upgrade_net_input, upgrade_snapshot_prefix
+from farlayer.engine.upgrade import upgrade_net, upgrade_snapshot_prefix
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import PrototxtError
 
-__all__ = ["parse", "read_net", "read_solver", "require_current_format", "to_text"]
+__all__ = ["parse", "read_net", "read_solver", "to_text"]
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -22,32 +22,32 @@ _BINARY_REMEDY = "give the net's .prototxt; .caffemodel and .solverstate files a
 
 
 def read_net(path: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
-    """Reads a net. Its input fields, if it has any, become an Input layer.
+    """Reads a net; one in an older format is upgraded.
 
     Raises:
         PrototxtError: no such file, not a text, or not a net: with line and column.
-        NetError: input fields that do not fit together.
+        NetError: something old in it has no present form.
     """
     net = _read(path, caffe_pb2.NetParameter())
-    upgrade_net_input(net)
+    upgrade_net(net, str(path))
     return net
 
 
 def read_solver(path: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
     """Reads a solver; files that it names are not read.
 
-    Input fields of nets inside it become Input layers, and a missing snapshot_prefix is made from the file's name.
+    Nets inside it are upgraded, and a missing snapshot_prefix is made from the file's name.
 
     Raises:
         PrototxtError: no such file, not a text, or not a solver: with line and column.
-        NetError: input fields of a net inside it that do not fit together.
+        NetError: something old in a net inside it has no present form.
     """
     solver = _read(path, caffe_pb2.SolverParameter())
     for field in ("net_param", "train_net_param"):
         if solver.HasField(field):
-            upgrade_net_input(getattr(solver, field))
+            upgrade_net(getattr(solver, field), f"{field} of {path}")
     for net in solver.test_net_param:
-        upgrade_net_input(net)
+        upgrade_net(net, f"test_net_param of {path}")
     upgrade_snapshot_prefix(solver, Path(path))
     return solver
 

@@ -1,23 +1,111 @@
-"""Nets in older formats: input fields of a net become an Input layer; layers of 2014 are recognised and refused."""
+"""Nets and solvers in older formats: everything that Caffe once wrote, brought to the present form."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from farlayer.engine.upgrade_v0 import upgrade_v0_layers
+from farlayer.engine.upgrade_v1 import upgrade_v1_layers
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
 
+logger = logging.getLogger(__name__)
+
 #: Numbers that `input_dim` gives for each input.
 _AXES_OF_INPUT_DIM = 4
+#: Fields that data layers had before transform_param, by the message that held them.
+_OLD_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+_TRANSFORMING = {
+    caffe_pb2.V1LayerParameter.DATA: "data_param",
+    caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
+    caffe_pb2.V1LayerParameter.WINDOW_DATA: "window_data_param",
+}
+_NUM_BATCH_NORM_PARAMS = 3
+
+
+def upgrade_net(net: caffe_pb2.NetParameter, source: str = "") -> bool:
+    """Brings a net to the present form, in place; done twice it changes nothing more.
+
+    In this order: layers of 2013 to those of 2014, old transformation fields of data layers to transform_param, layers
+    of 2014 to present ones, a net's input fields to an Input layer, multipliers of BatchNorm params to 0.
+
+    Args:
+        net: written to.
+        source: what to call the net in the log, its file for instance.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        NetError: something in it has no present form.
+
+    Source: Caffe, src/caffe/util/upgrade_proto.cpp (UpgradeNetAsNeeded).
+    """
+    done = [
+        what
+        for what, upgrade in (
+            ("layers of 2013", upgrade_v0_layers),
+            ("transformation fields", upgrade_data_transformation),
+            ("layers of 2014", upgrade_v1_layers),
+            ("input fields", upgrade_net_input),
+            ("BatchNorm multipliers", upgrade_batch_norm),
+        )
+        if upgrade(net)
+    ]
+    if done:
+        logger.info("%s is in an older format; upgraded: %s", source or f"net '{net.name}'", ", ".join(done))
+    return bool(done)
+
+
+def upgrade_data_transformation(net: caffe_pb2.NetParameter) -> bool:
+    """Moves scale, mean_file, crop_size and mirror of data layers of 2014 to their transform_param, in place.
+
+    Present layers are left alone: there these fields have no effect, in Caffe neither.
+
+    Returns:
+        Whether there was anything to move.
+
+    Source: Caffe, src/caffe/util/upgrade_proto.cpp (UpgradeNetDataTransformation).
+    """
+    changed = False
+    for layer in net.layers:
+        holder = _TRANSFORMING.get(layer.type)
+        if holder is None:
+            continue
+        message = getattr(layer, holder)
+        for field in _OLD_TRANSFORM_FIELDS:
+            if message.HasField(field):
+                setattr(layer.transform_param, field, getattr(message, field))
+                message.ClearField(field)
+                changed = True
+    return changed
+
+
+def upgrade_batch_norm(net: caffe_pb2.NetParameter) -> bool:
+    """Sets both multipliers of the params of BatchNorm layers that state all three of them to 0, in place.
+
+    Older files had to state them, since solvers must not update these params. Done twice it changes nothing more.
+
+    Returns:
+        Whether any was another number.
+
+    Source: Caffe, src/caffe/util/upgrade_proto.cpp (UpgradeNetBatchNorm).
+    """
+    changed = False
+    for layer in net.layer:
+        if layer.type == "BatchNorm" and len(layer.param) == _NUM_BATCH_NORM_PARAMS:
+            for spec in layer.param:
+                changed = changed or spec.lr_mult != 0 or spec.decay_mult != 0
+                spec.lr_mult = spec.decay_mult = 0
+    return changed
 
 
 def upgrade_net_input(net: caffe_pb2.NetParameter) -> bool:
     """Replaces a net's `input`, `input_shape` and `input_dim` by a first layer of type Input, in place.
 
-    A net whose layers are of the format of 2014 is left as it is: its layers have to be upgraded first.
-
     Args:
-        net: written to.
+        net: written to; its layers are of the present format.
 
     Returns:
         Whether there was anything to replace.
@@ -28,7 +116,7 @@ def upgrade_net_input(net: caffe_pb2.NetParameter) -> bool:
     Source: Caffe, src/caffe/util/upgrade_proto.cpp, UpgradeNetInput.
     Differs from Caffe: Caffe drops inputs without a shape, and reads past the end of `input_dim` where it is short.
     """
-    if not (net.input or net.input_shape or net.input_dim) or net.layers:
+    if not (net.input or net.input_shape or net.input_dim):
         return False
     shapes = _input_shapes(net)
     layer = caffe_pb2.LayerParameter(name="input", type="Input", top=net.input)
@@ -72,25 +160,3 @@ def upgrade_snapshot_prefix(solver: caffe_pb2.SolverParameter, path: Path) -> No
         solver.snapshot_prefix = str(path.with_suffix(""))
     elif Path(solver.snapshot_prefix).is_dir():
         solver.snapshot_prefix = str(Path(solver.snapshot_prefix) / path.stem)
-
-
-def require_current_format(net: caffe_pb2.NetParameter) -> None:
-    """Refuses a net whose layers are of the format of 2014, or of that of 2013.
-
-    Raises:
-        NetError: it has `layers`.
-    """
-    if not net.layers:
-        return
-    first = net.layers[0]
-    name = first.layer.name or first.name
-    raise NetError(
-        f"net {net.name!r} is in the format of 2014: it has {len(net.layers)} `layers {{ ... }}`, the first of them "
-        f"{name!r}; expected `layer {{ ... }}`",
-        remedy=(
-            "upgrade the file with Caffe's upgrade_net_proto_text (a .caffemodel: upgrade_net_proto_binary), or write "
-            'each layer anew: layer { type: "Convolution" param { lr_mult: 1 } ... } instead of '
-            "layers { type: CONVOLUTION blobs_lr: 1 ... }"
-        ),
-        layer=name,
-    )
