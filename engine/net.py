@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from farlayer.blobs.blob import Blob
+from farlayer.engine.debug_info import log_backward, log_forward, log_inputs, log_params
 from farlayer.engine.finite import check_finite_loss
 from farlayer.engine.layer import Layer
 from farlayer.engine.layers.python.python import PythonLayer
@@ -55,6 +57,7 @@ class Net:
         outputs: names of the blobs that no layer reads, sorted, as Caffe does.
         learnable: the distinct params with their multipliers.
         check_finite: whether forward looks for the origin of a loss that is not finite.
+        debug_info: whether passes log the mean absolute value of every blob that they write.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Net:
         learnable: Sequence[LearnableParam],
         *,
         check_finite: bool = False,
+        debug_info: bool = False,
     ) -> None:
         self.name = name
         self.phase = phase
@@ -76,6 +80,7 @@ class Net:
         self.outputs = list(outputs)
         self.learnable = list(learnable)
         self.check_finite = check_finite
+        self.debug_info = debug_info
 
     @property
     def layers(self) -> list[Layer]:
@@ -97,38 +102,58 @@ class Net:
         """The sessions of the Python layers, in the order of forward."""
         return [node.layer.session for node in self.nodes if isinstance(node.layer, PythonLayer)]
 
-    def forward(self) -> float:
-        """Runs every layer and returns the loss: the weighted sum of all tops that are losses.
+    def forward(self, start: str | int | None = None, end: str | int | None = None) -> float:
+        """Runs the layers in order and returns the loss: the weighted sum of all tops of theirs that are losses.
+
+        Each layer is reshaped right before it runs, so a top that changed its shape is seen by the layers after it.
+
+        Args:
+            start: name or index of the first layer to run; None for the net's first.
+            end: name or index of the last layer to run; None for the net's last.
 
         Raises:
+            NetError: the net has no such layer.
             NotFiniteError: the loss is not finite, and check_finite is set.
         """
+        first, last = self._index_of(start, 0), self._index_of(end, len(self.nodes) - 1)
+        if self.debug_info:
+            log_inputs(self)
         loss = 0.0
-        for node in self.nodes:
-            try:
+        for node in self.nodes[first : last + 1]:
+            with _naming(node):
                 loss += node.layer.run_forward(node.bottom, node.top)
-            except BlobError as error:
-                error.layer = error.layer or node.layer.name
-                raise
+            if self.debug_info:
+                log_forward(node)
         if self.check_finite:
             check_finite_loss(self, loss)
         return loss
 
-    def backward(self) -> None:
-        """Runs backward, last layer first: sets the diffs of blobs that need one, adds to those of params."""
-        for node in reversed(self.nodes):
+    def backward(self, start: str | int | None = None, end: str | int | None = None) -> None:
+        """Runs backward, last layer first: sets the diffs of blobs that need one, adds to those of params.
+
+        Args:
+            start: name or index of the layer to begin with, the later one; None for the net's last.
+            end: name or index of the layer to end with; None for the net's first.
+
+        Raises:
+            NetError: the net has no such layer.
+        """
+        first, last = self._index_of(start, len(self.nodes) - 1), self._index_of(end, 0)
+        for node in reversed(self.nodes[last : first + 1]):
             if not node.needs_backward:
                 continue
-            try:
+            with _naming(node):
                 node.layer.run_backward(node.top, node.propagate_down, node.bottom)
-            except BlobError as error:
-                error.layer = error.layer or node.layer.name
-                raise
+            if self.debug_info:
+                log_backward(node)
+        if self.debug_info and start is None and end is None:
+            log_params(self)
 
     def reshape(self) -> None:
         """Shapes all blobs after the present shapes of the inputs, without computing anything."""
         for node in self.nodes:
-            node.layer.reshape(node.bottom, node.top)
+            with _naming(node):
+                node.layer.reshape(node.bottom, node.top)
 
     def clear_param_diffs(self) -> None:
         """Sets the diffs of all params to zero, since backward adds to them."""
@@ -171,10 +196,21 @@ class Net:
         Raises:
             NetError: there is none; lists those that there are.
         """
-        for node in self.nodes:
-            if node.layer.name == name:
-                return node.layer
-        raise NetError(f"the net has no layer '{name}'; it has: {', '.join(self.layer_names)}", layer=name)
+        return self.nodes[self._index_of(name, 0)].layer
+
+    def _index_of(self, layer: str | int | None, default: int) -> int:
+        if layer is None:
+            return default
+        if isinstance(layer, str):
+            for index, node in enumerate(self.nodes):
+                if node.layer.name == layer:
+                    return index
+            raise NetError(f"the net has no layer '{layer}'; it has: {', '.join(self.layer_names)}", layer=layer)
+        if not 0 <= layer < len(self.nodes):
+            raise NetError(
+                f"the net has no layer of index {layer}", remedy=f"indices go from 0 to {len(self.nodes) - 1}"
+            )
+        return layer
 
     def close(self) -> None:
         """Ends the sessions of the Python layers; blobs and params stay readable."""
@@ -188,3 +224,13 @@ class Net:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _naming(node: Node) -> Iterator[None]:
+    """Names the layer in errors of its blobs."""
+    try:
+        yield
+    except BlobError as error:
+        error.layer = error.layer or node.layer.name
+        raise

@@ -106,6 +106,7 @@ class _Builder:
             outputs,
             self._params.learnable,
             check_finite=check_finite,
+            debug_info=self._definition.debug_info,
         )
 
     def close(self) -> None:

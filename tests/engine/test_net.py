@@ -1,3 +1,6 @@
+import logging
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -83,3 +86,103 @@ def test_a_layer_is_found_by_name_and_an_unknown_one_lists_them() -> None:
     assert net.layer("ip").type_name == "InnerProduct"
     with pytest.raises(NetError, match="no layer 'pi'; it has: data, ip, loss"):
         net.layer("pi")
+
+
+CHAIN = """
+layer { name: "data" type: "Input" top: "x" input_param { shape { dim: 2 dim: 2 } } }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" inner_product_param { num_output: 2
+        weight_filler { type: "constant" value: 1 } } param { name: "w" } }
+layer { name: "b" type: "TanH" bottom: "a" top: "b" }
+layer { name: "c" type: "InnerProduct" bottom: "b" top: "c" inner_product_param { num_output: 2
+        weight_filler { type: "constant" value: 1 } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "c" bottom: "x" top: "loss" }
+"""
+
+
+@pytest.mark.parametrize(("start", "end"), [("b", "c"), (3, 4)])
+def test_a_part_of_the_net_runs_forward(start: str | int, end: str | int) -> None:
+    net = native_net(CHAIN)
+    assert net.layer_names[3:5] == ["b", "c"]
+    net.blobs["a"].data[...] = 0.5
+    assert net.forward(start, end) == 0
+    np.testing.assert_allclose(net.blobs["c"].data, 2 * np.tanh(np.full((2, 2), 0.5)), rtol=1e-6)
+    assert not net.blobs["loss"].data.any()
+    np.testing.assert_array_equal(net.blobs["a"].data, 0.5)
+    assert net.forward("loss") == pytest.approx(float(net.blobs["loss"].data))
+    assert net.forward(end="a") == 0
+
+
+def test_a_part_of_the_net_runs_backward() -> None:
+    net = filled(native_net(CHAIN))
+    net.forward()
+    net.clear_param_diffs()
+    net.backward("loss", "c")
+    assert net.blobs["b"].diff.any()
+    assert not net.blobs["a"].diff.any()
+    assert net.layer("c").params[0].diff.any()
+    assert not net.layer("a").params[0].diff.any()
+    net.blobs["b"].diff[...] = 1
+    net.backward("b", 3)
+    np.testing.assert_allclose(net.blobs["a"].diff, 1 - net.blobs["b"].data ** 2, rtol=1e-5)
+    net.backward("a")
+    assert net.layer("a").params[0].diff.any()
+
+
+@pytest.mark.parametrize("place", [-1, 6, "d"])
+def test_a_part_that_the_net_does_not_have_is_refused(place: str | int) -> None:
+    net = native_net(CHAIN)
+    for run in (net.forward, net.backward):
+        with pytest.raises(NetError, match=f"no layer.*{place}"):
+            run(place)
+        with pytest.raises(NetError, match=f"no layer.*{place}"):
+            run(None, place)
+
+
+def test_a_top_that_changes_its_shape_in_forward_is_seen_by_the_layers_after_it_in_the_same_pass(
+    layer_dir: Path,
+) -> None:
+    (layer_dir / "rows.py").write_text(
+        "import caffe\n"
+        "class Rows(caffe.Layer):\n"
+        "    def setup(self, bottom, top): pass\n"
+        "    def reshape(self, bottom, top): top[0].reshape(1, 3)\n"
+        "    def forward(self, bottom, top): top[0].reshape(int(bottom[0].data[0]), 3)\n"
+        "    def backward(self, top, propagate_down, bottom): pass\n"
+    )
+    net = native_net(
+        'layer { name: "n" type: "Input" top: "n" input_param { shape { dim: 1 } } }'
+        'layer { name: "rows" type: "Python" bottom: "n" top: "x" python_param { module: "rows" layer: "Rows" } }'
+        'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 } }'
+        'layer { name: "tanh" type: "TanH" bottom: "y" top: "z" }'
+    )
+    with net:
+        for rows in (4, 2, 7, 0, 1):
+            net.blobs["n"].data[...] = rows
+            net.forward()
+            assert [net.blobs[name].shape for name in ("x", "y", "z")] == [(rows, 3), (rows, 2), (rows, 2)]
+
+
+def test_debug_info_tells_the_mean_of_every_blob_in_the_words_of_caffe(caplog: pytest.LogCaptureFixture) -> None:
+    net = native_net("debug_info: true " + CHAIN)
+    caplog.set_level(logging.INFO, logger="farlayer.engine.debug_info")
+    net.blobs["x"].data[...] = [[1, -1], [2, -3]]
+    net.forward()
+    net.clear_param_diffs()
+    net.backward()
+    lines = [record.message.strip() for record in caplog.records]
+    assert "[Forward] Input x data: 1.75" in lines
+    assert "[Forward] Layer a, top blob a data: 0.5" in lines
+    assert "[Forward] Layer a, param blob w data: 1" in lines
+    assert "[Forward] Layer c, param blob 1 data: 0" in lines
+    assert f"[Backward] Layer b, bottom blob a diff: {np.abs(net.blobs['a'].diff).mean():g}" in lines
+    assert f"[Backward] Layer c, param blob 0 diff: {np.abs(net.layer('c').params[0].diff).mean():g}" in lines
+    assert lines[-1].startswith("[Backward] All net params (data, diff): L1 norm = (8, ")
+    assert not any("bottom blob x" in line for line in lines)
+
+
+def test_without_debug_info_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    net = native_net(CHAIN)
+    caplog.set_level(logging.INFO, logger="farlayer.engine.debug_info")
+    net.forward()
+    net.backward()
+    assert caplog.records == []
