@@ -44,3 +44,18 @@ def test_the_alias_wins_over_a_caffe_that_is_installed(tmp_path: Path) -> None:
         [sys.executable, "-c", script], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
     )
     assert finished.stdout == "farlayer.pycaffe True\n"
+
+
+def test_net_spec_is_imported_as_in_caffe() -> None:
+    script = (
+        "from farlayer.worker import caffe_alias; caffe_alias.install()\n"
+        "import caffe\n"
+        "from caffe import layers as L, params as P, to_proto\n"
+        "from caffe.net_spec import Top\n"
+        "n = caffe.NetSpec()\n"
+        "n.y = L.Pooling(L.Input(), pool=P.Pooling.AVE)\n"
+        "assert isinstance(n.y, Top) and len(to_proto(n.y).layer) == 2\n"
+        "print(n.to_proto().layer[1].pooling_param.pool)"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert finished.stdout == "1\n"
