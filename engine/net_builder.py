@@ -66,6 +66,7 @@ def build_net(
     for layer_param in definition.layer:
         if not layer_param.HasField("phase"):
             layer_param.phase = phase
+    _note_engines(definition)
     builder = _Builder(definition, LayerContext(host, rng or np.random.default_rng()))
     try:
         builder.add_layers()
@@ -169,6 +170,18 @@ class _Builder:
             node.propagate_down = plan.propagate_down
             node.layer.param_propagate_down = plan.param_propagate_down
             logger.debug("layer '%s' %s backward", node.layer.name, "needs" if plan.needs_backward else "does not need")
+
+
+def _note_engines(definition: caffe_pb2.NetParameter) -> None:
+    """Logs which layers ask for an implementation (engine: CUDNN), since there is no such choice here."""
+    asking = [
+        layer.name
+        for layer in definition.layer
+        for field, message in layer.ListFields()
+        if field.name.endswith("_param") and any(inner.name == "engine" for inner, _ in message.ListFields())
+    ]
+    if asking:
+        logger.info("the field `engine` has no effect here; layers that give it: %s", ", ".join(asking))
 
 
 def _facts(node: Node) -> LayerFacts:

@@ -195,3 +195,13 @@ def test_building_tells_shapes_and_losses_in_the_log(caplog: pytest.LogCaptureFi
         native_net(DATA + IP + LOSS)
     assert "layer 'ip' -> 'y' (2, 4)" in caplog.text
     assert "layer 'loss' -> 'loss' (), loss 1.0" in caplog.text
+
+
+def test_the_choice_of_an_engine_is_noted_and_has_no_effect(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="farlayer.engine.net_builder")
+    relu = 'layer { name: "%s" type: "ReLU" bottom: "x" top: "x" relu_param { %s } }'
+    native_net(DATA + relu % ("a", "engine: CUDNN") + relu % ("b", "negative_slope: 1") + relu % ("c", "engine: CAFFE"))
+    assert "`engine` has no effect here; layers that give it: a, c" in caplog.text
+    caplog.clear()
+    native_net(DATA + IP)
+    assert "`engine`" not in caplog.text
