@@ -17,6 +17,7 @@ from farlayer.cli.serve import serve
 from farlayer.cli.signals import interrupts
 from farlayer.cli.test import test
 from farlayer.cli.train import train
+from farlayer.cli.upgrade_net import upgrade_net
 from farlayer.protos.errors import FarlayerError, InputError
 
 
@@ -26,7 +27,7 @@ def farlayer() -> None:
     """Train and test Caffe nets whose Python layers run in worker processes."""
 
 
-for _command in (train, test, serve, doctor):
+for _command in (train, test, serve, doctor, upgrade_net):
     farlayer.add_command(_command)
 
 

@@ -24,7 +24,7 @@ _TRANSFORMING = {
 _NUM_BATCH_NORM_PARAMS = 3
 
 
-def upgrade_net(net: caffe_pb2.NetParameter, source: str = "") -> bool:
+def upgrade_net(net: caffe_pb2.NetParameter, source: str = "") -> list[str]:
     """Brings a net to the present form, in place; done twice it changes nothing more.
 
     In this order: layers of 2013 to those of 2014, old transformation fields of data layers to transform_param, layers
@@ -35,7 +35,7 @@ def upgrade_net(net: caffe_pb2.NetParameter, source: str = "") -> bool:
         source: what to call the net in the log, its file for instance.
 
     Returns:
-        Whether anything was changed.
+        What was upgraded, in words; empty for a net in the present form.
 
     Raises:
         NetError: something in it has no present form.
@@ -55,7 +55,7 @@ def upgrade_net(net: caffe_pb2.NetParameter, source: str = "") -> bool:
     ]
     if done:
         logger.info("%s is in an older format; upgraded: %s", source or f"net '{net.name}'", ", ".join(done))
-    return bool(done)
+    return done
 
 
 def upgrade_data_transformation(net: caffe_pb2.NetParameter) -> bool:
