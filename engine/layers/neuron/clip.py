@@ -28,9 +28,8 @@ class ClipLayer(NeuronLayer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         self.keep_input(bottom, top)
-        for x, y in parts(bottom[0].data, top[0].data):
-            np.minimum(x, self._max, out=y)
-            np.maximum(y, self._min, out=y)
+        # As in Caffe, everything becomes min where it is above max.
+        np.clip(bottom[0].data, self._min, max(self._min, self._max), out=top[0].data)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         if not propagate_down[0]:

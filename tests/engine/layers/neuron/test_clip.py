@@ -30,6 +30,11 @@ def test_the_gradient_is_right(shape: tuple[int, ...]) -> None:
     assert GradientChecker().check(layer_of(TEXT), [bottom], [Blob()])
 
 
+def test_a_lower_bound_above_the_upper_one_wins() -> None:
+    (top,) = run(layer_of('type: "Clip" clip_param { min: 2 max: 1 }'), [blob_of([0, 1.5, 3])])
+    np.testing.assert_array_equal(top.data, [2, 2, 2])
+
+
 def test_a_nan_is_passed_on() -> None:
     (top,) = run(layer_of(TEXT), [blob_of([np.nan, 1])])
     assert np.isnan(top.data[0])
