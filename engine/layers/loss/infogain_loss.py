@@ -48,7 +48,7 @@ class InfogainLossLayer(LossLayer):
         super().setup(bottom, top)
         if self.param.loss_param.HasField("normalize"):
             raise self.error("loss_param.normalize is not read by this type", remedy="use loss_param.normalization")
-        self._matrix = bottom[2] if len(bottom) > 2 else self._read_matrix()
+        self._stored_matrix = self._read_matrix() if len(bottom) < 3 else None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         super().reshape(bottom, top)
@@ -56,9 +56,10 @@ class InfogainLossLayer(LossLayer):
         self._axis = self.canonical_axis(axis, bottom[0], "infogain_loss_param.axis")
         check_label_count(self, bottom[0], bottom[1], self._axis)
         num_classes = bottom[0].shape[self._axis]
-        if self._matrix.count != num_classes**2:
+        matrix = self._matrix(bottom)
+        if matrix.count != num_classes**2:
             raise self.error(
-                f"the infogain matrix has shape {self._matrix.shape} for {num_classes} classes (axis {self._axis} of "
+                f"the infogain matrix has shape {matrix.shape} for {num_classes} classes (axis {self._axis} of "
                 f"bottom shape {bottom[0].shape}), expected {num_classes} x {num_classes} values",
                 remedy="give a matrix with a row and a column for each class",
             )
@@ -76,7 +77,7 @@ class InfogainLossLayer(LossLayer):
         loss = self.workspace.array("loss", prob.shape)
         np.maximum(prob, _SMALLEST, out=loss)
         np.log(loss, out=loss)
-        np.multiply(loss, self._rows(prob.shape), out=loss)
+        np.multiply(loss, self._rows(bottom, prob.shape), out=loss)
         labels.fill_ignored(loss, 0)
         outer, _, inner = prob.shape
         self._normalizer = normalizer(normalization_mode(loss_param), outer, inner, labels.num_valid)
@@ -89,7 +90,7 @@ class InfogainLossLayer(LossLayer):
         if not propagate_down[0]:
             return
         prob, dx = self._prob(bottom, top), as_outer_axis_inner(bottom[0].diff, self._axis)
-        rows = self._rows(prob.shape)
+        rows = self._rows(bottom, prob.shape)
         row_sums = self.workspace.array("row sums", self._labels.classes.shape)
         np.sum(rows, axis=1, keepdims=True, out=row_sums)
         np.multiply(prob, row_sums, out=dx)
@@ -102,12 +103,15 @@ class InfogainLossLayer(LossLayer):
         array = top[1].data if len(top) > 1 else self.scratch.array("prob", bottom[0].shape)
         return as_outer_axis_inner(array, self._axis)
 
-    def _rows(self, shape: tuple[int, ...]) -> Array:
+    def _matrix(self, bottom: Blobs) -> Blob:
+        return bottom[2] if self._stored_matrix is None else self._stored_matrix
+
+    def _rows(self, bottom: Blobs, shape: tuple[int, ...]) -> Array:
         """The row of the matrix for the label of each place, as (outer, classes, inner)."""
         outer, num_classes, inner = shape
         rows = self.workspace.array("rows", (outer, inner, num_classes))
         if rows.size:
-            matrix = self._matrix.data.reshape(num_classes, num_classes)
+            matrix = self._matrix(bottom).data.reshape(num_classes, num_classes)
             np.take(matrix, self._labels.classes.reshape(outer, inner), axis=0, out=rows, mode="clip")
         return rows.transpose(0, 2, 1)
 

@@ -31,21 +31,25 @@ def rectify(x: Array, slope: Factor, out: Array, workspace: Scratch, *, limit: f
     np.add(out, below, out=out)
 
 
-def rectified_slope(x: Array, slope: Factor, out: Array, workspace: Scratch) -> None:
-    """Computes the derivative: 1 where x > 0, slope where x <= 0.
+def rectified_slope(x: Array, slope: Factor, out: Array, workspace: Scratch, *, limit: float = np.inf) -> None:
+    """Computes the derivative: 1 where 0 < x < limit, slope where x <= 0, 0 elsewhere.
 
     Args:
         x: any shape.
         slope: a number, or an array that broadcasts to the shape of x.
         out: the shape of x, and neither x nor slope.
-        workspace: where the signs are kept.
+        workspace: where comparisons are kept.
+        limit: as in `rectify`.
     """
+    # By arithmetic: a copy where a mask is set takes six times as long.
+    inside = workspace.array_of("inside", x.shape, np.bool_)
     if isinstance(slope, float) and not slope:
         np.greater(x, 0, out=out)
-        return
-    # By arithmetic: a copy where a mask is set takes six times as long.
-    np.less_equal(x, 0, out=out)
-    np.multiply(out, slope, out=out)
-    positive = workspace.array_of("positive", x.shape, np.bool_)
-    np.greater(x, 0, out=positive)
-    np.add(out, positive, out=out)
+    else:
+        np.less_equal(x, 0, out=out)
+        np.multiply(out, slope, out=out)
+        np.greater(x, 0, out=inside)
+        np.add(out, inside, out=out)
+    if limit < np.inf:
+        np.less(x, limit, out=inside)
+        np.multiply(out, inside, out=out)

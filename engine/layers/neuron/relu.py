@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags
@@ -21,6 +23,9 @@ class ReLULayer(NeuronLayer):
     Source: Caffe, src/caffe/layers/relu_layer.cpp.
     """
 
+    limit: ClassVar[float] = np.inf
+    """The largest value of y."""
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self._slope = self.param.relu_param.negative_slope
 
@@ -28,14 +33,14 @@ class ReLULayer(NeuronLayer):
         if self._slope < 0:
             self.keep_input(bottom, top)
         for x, y in parts(bottom[0].data, top[0].data):
-            rectify(x, self._slope, y, self.workspace)
+            rectify(x, self._slope, y, self.workspace, limit=self.limit)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         if not propagate_down[0]:
             return
-        # In place, bottom data is y by now; for a slope of 0 or more it has the sign of x.
-        sign = self.kept_input(bottom, top) if self._slope < 0 else bottom[0].data
-        for x, dy, dx in parts(sign, top[0].diff, bottom[0].diff):
+        # In place, bottom data is y by now; for a slope of 0 or more it tells the same of x.
+        value = self.kept_input(bottom, top) if self._slope < 0 else bottom[0].data
+        for x, dy, dx in parts(value, top[0].diff, bottom[0].diff):
             slope = self.workspace.array("slope", x.shape)
-            rectified_slope(x, self._slope, slope, self.workspace)
+            rectified_slope(x, self._slope, slope, self.workspace, limit=self.limit)
             np.multiply(dy, slope, out=dx)

@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from farlayer.engine.layer import Blobs, Flags
-from farlayer.engine.layers.neuron.neuron_layer import NeuronLayer
-from farlayer.engine.layers.neuron.rectifiers import rectified_slope, rectify
-from farlayer.engine.layers.parts import parts
+from farlayer.engine.layers.neuron.relu import ReLULayer
 from farlayer.engine.registry import register
-
-_LIMIT = 6.0
 
 
 @register("ReLU6")
-class ReLU6Layer(NeuronLayer):
-    """min(max(x, 0), 6) + relu_param.negative_slope * min(x, 0), element by element.
+class ReLU6Layer(ReLULayer):
+    """min(max(x, 0), 6) + relu_param.negative_slope * min(x, 0), element by element; the gradient passes below 6.
 
     bottom[0]: x, any shape, float32.
     top[0]: y, the shape of x; may be bottom[0] itself (in place).
-    Not in Caffe: layers of forks, used by MobileNet v2.
+    Not in Caffe: a layer of forks, for MobileNet v2.
     Source: GerHobbelt/caffe, src/caffe/layers/relu6_layer.cpp (whose backward is missing).
     """
 
-    def setup(self, bottom: Blobs, top: Blobs) -> None:
-        self._slope = self.param.relu_param.negative_slope
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        if self._slope < 0:
-            self.keep_input(bottom, top)
-        for x, y in parts(bottom[0].data, top[0].data):
-            rectify(x, self._slope, y, self.workspace, limit=_LIMIT)
-
-    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if not propagate_down[0]:
-            return
-        # In place, bottom data is y by now; for a slope of 0 or more it is in 0 .. 6 where x is.
-        value = self.kept_input(bottom, top) if self._slope < 0 else bottom[0].data
-        for x, dy, dx in parts(value, top[0].diff, bottom[0].diff):
-            slope = self.workspace.array("slope", x.shape)
-            rectified_slope(x, self._slope, slope, self.workspace)
-            below_limit = self.workspace.array_of("below limit", x.shape, np.bool_)
-            np.less(x, _LIMIT, out=below_limit)
-            np.multiply(slope, below_limit, out=slope)
-            np.multiply(dy, slope, out=dx)
+    limit = 6.0

@@ -26,4 +26,4 @@ def assert_a_loss_allocates_nothing(
     layer: Layer, bottom: Sequence[Blob], propagate_down: Sequence[bool], num_top: int = 1
 ) -> None:
     """As `assert_nothing_is_allocated`. Bottoms need 700 KiB, since NumPy's own buffers take 64."""
-    assert_nothing_is_allocated(_Restricted(layer, propagate_down), bottom, num_top)  # type: ignore[arg-type]
+    assert_nothing_is_allocated(_Restricted(layer, propagate_down), bottom, num_top)

@@ -27,11 +27,12 @@ def test_the_value_of_each_label_is_found_and_written(shape: tuple[int, int, int
     picked = np.empty(labels.classes.shape, np.float32)
     labels.pick(values, picked)
     changed = values.copy()
-    labels.put(picked + 1, changed)
+    new = picked + 1
+    labels.put(new, changed)
     for outer, inner in np.ndindex(*classes.shape):
         place = outer, classes[outer, inner], inner
         assert picked[outer, 0, inner] == values[place]
-        assert changed[place] == picked[outer, 0, inner] + 1
+        assert changed[place] == new[outer, 0, inner]
     assert np.count_nonzero(changed != values) == classes.size == labels.num_valid
 
 

@@ -1,7 +1,6 @@
 """What every loss keeps to; what each computes is tested beside it."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,7 +183,7 @@ def test_labels_may_have_axes_of_one(case: str) -> None:
     assert top.data == flat.data
 
 
-def test_a_top_that_is_not_named_is_supplied(tmp_path: Path) -> None:
+def test_a_top_that_is_not_named_is_supplied() -> None:
     text = """
         layer { name: "x" type: "Input" top: "x" top: "t" input_param { shape { dim: 2 dim: 3 } } }
         layer { name: "l" type: "EuclideanLoss" bottom: "x" bottom: "t" }
