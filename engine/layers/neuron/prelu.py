@@ -40,11 +40,11 @@ class PReLULayer(NeuronLayer):
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         self._check_axes(bottom)
-        if bottom[0].shape[1] != self._num_channels:
+        if bottom[0].shape[1] != self._num_channels and not self.param.prelu_param.channel_shared:
             raise self.error(
                 f"bottom shape {bottom[0].shape} has {bottom[0].shape[1]} channels (axis 1), expected "
                 f"{self._num_channels} as at setup",
-                remedy="only other axes may change between calls",
+                remedy="only other axes may change between calls, unless channel_shared is true",
             )
         super().reshape(bottom, top)
 

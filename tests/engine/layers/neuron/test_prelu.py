@@ -81,6 +81,15 @@ def test_a_changed_number_of_channels_is_refused() -> None:
         layer.run_forward([bottom], top)
 
 
+def test_with_one_slope_the_number_of_channels_may_change() -> None:
+    bottom, layer = random_blob(2, 3), layer_of(text("channel_shared: true"))
+    top = run(layer, [bottom])
+    bottom.reshape(2, 4)
+    bottom.data.fill(-4)
+    layer.run_forward([bottom], top)
+    assert (top[0].data == -1).all()
+
+
 def test_slopes_of_a_wrong_shape_are_refused() -> None:
     blobs = "blobs { shape { dim: 2 } data: 1 data: 2 }"
     with pytest.raises(NetError, match=r"params of shapes \[\(2,\)\], expected \[\(3,\)\]"):
