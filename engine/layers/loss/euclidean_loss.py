@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags
-from farlayer.engine.layers.loss.loss_layer import LossLayer
+from farlayer.engine.layers.loss.loss_layer import LossLayer, num_samples
+from farlayer.engine.layers.parts import parts
 from farlayer.engine.registry import register
 
 
@@ -21,7 +24,7 @@ class EuclideanLossLayer(LossLayer):
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         super().reshape(bottom, top)
-        if bottom[0].count != bottom[1].count:
+        if math.prod(bottom[0].shape[1:]) != math.prod(bottom[1].shape[1:]):
             raise self.error(
                 f"bottom shapes {bottom[0].shape} and {bottom[1].shape} hold different numbers of values",
                 remedy="both bottoms need the same number of values a sample",
@@ -31,18 +34,17 @@ class EuclideanLossLayer(LossLayer):
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        difference = self.scratch.array("difference", (bottom[0].count,))
-        np.subtract(bottom[0].data.reshape(-1), bottom[1].data.reshape(-1), out=difference)
-        top[0].data[...] = np.dot(difference, difference) / _num_samples(bottom) / 2
+        total = 0.0
+        for a, b in parts(bottom[0].data, bottom[1].data):
+            difference = self.workspace.array("difference", a.shape)
+            np.subtract(a, b, out=difference)
+            total += float(np.dot(difference, difference))
+        top[0].data[...] = total / num_samples(bottom) / 2
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        # As forward left it.
-        difference = self.scratch.array("difference", (bottom[0].count,))
-        scale = np.float32(top[0].diff.item() / _num_samples(bottom))
+        scale = top[0].diff.item() / num_samples(bottom)
         for index, sign in ((0, 1), (1, -1)):
             if propagate_down[index]:
-                np.multiply(difference, sign * scale, out=bottom[index].diff.reshape(-1))
-
-
-def _num_samples(bottom: Blobs) -> int:
-    return max(bottom[0].shape[0] if bottom[0].shape else 1, 1)
+                for a, b, dx in parts(bottom[0].data, bottom[1].data, bottom[index].diff):
+                    np.subtract(a, b, out=dx)
+                    np.multiply(dx, sign * scale, out=dx)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags
 from farlayer.engine.layers.neuron.neuron_layer import NeuronLayer
+from farlayer.engine.layers.neuron.rectifiers import rectified_slope, rectify
+from farlayer.engine.layers.parts import parts
 from farlayer.engine.registry import register
 
 
@@ -15,33 +19,28 @@ class ReLULayer(NeuronLayer):
 
     bottom[0]: x, any shape, float32.
     top[0]: y, the shape of x; may be bottom[0] itself (in place).
+    Differs from Caffe: in place with a negative_slope below 0 the gradient is right, too.
     Source: Caffe, src/caffe/layers/relu_layer.cpp.
     """
 
+    limit: ClassVar[float] = np.inf
+    """The largest value of y."""
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        self._slope = self.param.relu_param.negative_slope
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        x = bottom[0].data
-        slope = self.param.relu_param.negative_slope
-        if slope:
-            below = self.scratch.array("below", x.shape)
-            np.minimum(x, 0, out=below)
-            np.multiply(below, np.float32(slope), out=below)
-            np.maximum(x, 0, out=top[0].data)
-            np.add(top[0].data, below, out=top[0].data)
-        else:
-            np.maximum(x, 0, out=top[0].data)
+        if self._slope < 0:
+            self.keep_input(bottom, top)
+        for x, y in parts(bottom[0].data, top[0].data):
+            rectify(x, self._slope, y, self.workspace, limit=self.limit)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         if not propagate_down[0]:
             return
-        # In place, bottom data is y by now; for a slope of 0 or more it has the sign of x, as Caffe relies on.
-        x = bottom[0].data
-        positive = self.scratch.array_of("positive", x.shape, np.bool_)
-        np.greater(x, 0, out=positive)
-        slope = self.param.relu_param.negative_slope
-        if slope:
-            factor = self.scratch.array("factor", x.shape)
-            factor.fill(slope)
-            np.copyto(factor, 1, where=positive)
-            np.multiply(top[0].diff, factor, out=bottom[0].diff)
-        else:
-            np.multiply(top[0].diff, positive, out=bottom[0].diff)
+        # In place, bottom data is y by now; for a slope of 0 or more it tells the same of x.
+        value = self.kept_input(bottom, top) if self._slope < 0 else bottom[0].data
+        for x, dy, dx in parts(value, top[0].diff, bottom[0].diff):
+            slope = self.workspace.array("slope", x.shape)
+            rectified_slope(x, self._slope, slope, self.workspace, limit=self.limit)
+            np.multiply(dy, slope, out=dx)

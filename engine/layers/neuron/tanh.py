@@ -6,6 +6,7 @@ import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags
 from farlayer.engine.layers.neuron.neuron_layer import NeuronLayer
+from farlayer.engine.layers.parts import parts
 from farlayer.engine.registry import register
 
 
@@ -22,9 +23,10 @@ class TanHLayer(NeuronLayer):
         np.tanh(bottom[0].data, out=top[0].data)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[0]:
-            y = top[0].data
-            slope = self.scratch.array("slope", y.shape)
+        if not propagate_down[0]:
+            return
+        for y, dy, dx in parts(top[0].data, top[0].diff, bottom[0].diff):
+            slope = self.workspace.array("slope", y.shape)
             np.multiply(y, y, out=slope)
             np.subtract(1, slope, out=slope)
-            np.multiply(top[0].diff, slope, out=bottom[0].diff)
+            np.multiply(dy, slope, out=dx)

@@ -3,7 +3,7 @@ import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.protos.errors import NetError
-from tests.engine.support import blob_of, layer_of, random_blob, run
+from tests.engine.support import assert_nothing_is_allocated, blob_of, layer_of, random_blob, run
 
 SCORES = [[0.1, 0.5, 0.3], [0.9, 0.2, 0.1], [0.2, 0.3, 0.1], [0.5, 0.1, 0.6]]
 LABELS = [1, 1, 0, 2]
@@ -53,6 +53,30 @@ def test_classes_may_lie_along_any_axis(axis: int) -> None:
     assert top.data == pytest.approx((scores.data.argmax(axis=axis) == labels).mean())
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+def test_it_counts_as_one_label_at_a_time_would(top_k: int) -> None:
+    scores, labels = random_blob(6, 5, 3), np.random.default_rng(2).integers(0, 5, (6, 3))
+    tops = run(layer_of(text(f"top_k: {top_k} ignore_label: 2")), [scores, blob_of(labels)], num_top=2)
+    seen, right = np.zeros(5), np.zeros(5)
+    for item, place in np.ndindex(6, 3):
+        label = labels[item, place]
+        if label != 2:
+            seen[label] += 1
+            right[label] += label in np.argsort(scores.data[item, :, place])[::-1][:top_k]
+    assert tops[0].data == pytest.approx(right.sum() / seen.sum())
+    np.testing.assert_allclose(tops[1].data, right / np.maximum(seen, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(24_000, 20), (6, 4, 140, 140)])
+@pytest.mark.parametrize("num_top", [1, 2])
+@pytest.mark.parametrize("options", ["", "ignore_label: 1"])
+def test_a_steady_state_allocates_nothing(options: str, num_top: int, shape: tuple[int, ...]) -> None:
+    labels = np.random.default_rng(1).integers(0, shape[1], (shape[0], *shape[2:]))
+    bottom = [random_blob(*shape), blob_of(labels)]
+    # NumPy's own buffers take up to 128 KiB, so the bottoms are large.
+    assert_nothing_is_allocated(layer_of(text(options)), bottom, num_top, backward=False)
+
+
 def test_an_empty_batch_passes() -> None:
     (top,) = run(layer_of(text()), [Blob((0, 3)), Blob((0,))])
     assert top.data == 0
@@ -62,6 +86,7 @@ def test_an_empty_batch_passes() -> None:
     ("options", "labels", "message"),
     [
         ("top_k: 4", [0, 0, 0, 0], "top_k is 4 for 3 classes"),
+        ("top_k: 0", [0, 0, 0, 0], "top_k is 0 for 3 classes"),
         ("", [0, 0], r"2 labels.*expected 4"),
         ("", [0, 0, 0, 3], "label 3 is out of range"),
         ("axis: 2", [0, 0, 0, 0], "accuracy_param.axis is 2"),

@@ -24,35 +24,27 @@ def test_the_gradients_of_both_bottoms_are_right() -> None:
     assert GradientChecker().check(layer_of(TEXT), pair(), [Blob()])
 
 
-def test_the_loss_weight_scales_the_gradient() -> None:
-    assert GradientChecker().check(layer_of(TEXT + " loss_weight: 3"), pair(), [Blob()])
-
-
-def test_without_propagate_down_a_diff_stays() -> None:
-    bottom = pair()
-    layer = layer_of(TEXT)
-    top = run(layer, bottom)
-    untouched(bottom[0])
-    layer.backward(top, [False, True], bottom)
-    assert_untouched(bottom[0])
-    assert bottom[1].diff.any()
-
-
-def test_the_loss_of_an_empty_batch_is_zero() -> None:
-    bottom = [random_blob(0, 3), random_blob(0, 3)]
-    layer = layer_of(TEXT)
-    (top,) = run(layer, bottom)
-    layer.backward([top], [True, True], bottom)
-    assert top.data == 0
-
-
 def test_shapes_may_differ_where_the_values_match() -> None:
     bottom = [random_blob(4, 6), random_blob(4, 2, 3)]
     (top,) = run(layer_of(TEXT), bottom)
     assert np.isfinite(top.data)
 
 
-@pytest.mark.parametrize("other", [(3, 4), (4, 2)])
+@pytest.mark.parametrize("other", [(3, 4), (4, 2), (4,)])
 def test_bottoms_that_do_not_fit_are_refused(other: tuple[int, ...]) -> None:
     with pytest.raises(NetError, match=r"layer 'l' \(EuclideanLoss\).*\(4, 3\)"):
         run(layer_of(TEXT), [random_blob(4, 3), random_blob(*other)])
+
+
+def test_an_empty_batch_of_other_values_is_refused() -> None:
+    with pytest.raises(NetError, match=r"\(0, 3\) and \(0, 4\) hold different numbers of values"):
+        run(layer_of(TEXT), [random_blob(0, 3), random_blob(0, 4)])
+
+
+def test_each_bottom_gets_a_gradient_of_its_own() -> None:
+    bottom, layer = pair(), layer_of(TEXT)
+    top = run(layer, bottom)
+    untouched(bottom[0])
+    layer.backward(top, [False, True], bottom)
+    assert_untouched(bottom[0])
+    np.testing.assert_allclose(bottom[1].diff, (bottom[1].data - bottom[0].data) / 4, rtol=1e-5)

@@ -4,7 +4,8 @@ import pytest
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
 from farlayer.protos.errors import NetError
-from tests.engine.support import assert_untouched, blob_of, layer_of, random_blob, run, untouched
+from tests.engine.layers.loss.allocation import assert_a_loss_allocates_nothing
+from tests.engine.support import blob_of, layer_of, random_blob, run
 
 LABELS = np.array([[0, 2, 1], [3, 3, 0]])
 """For scores of shape (2, 4, 3)."""
@@ -85,14 +86,6 @@ def test_a_probability_of_zero_gives_a_finite_loss() -> None:
     assert top.data == pytest.approx(-np.log(np.finfo(np.float32).tiny), rel=1e-5)
 
 
-def test_an_empty_batch_has_no_loss() -> None:
-    bottom = [random_blob(0, 4), random_blob(0)]
-    layer = layer_of(text())
-    top = run(layer, bottom)
-    layer.backward(top, [True, False], bottom)
-    assert top[0].data == 0
-
-
 def test_a_batch_of_ignored_labels_has_no_loss_and_no_gradient() -> None:
     bottom = [random_blob(2, 4), blob_of([9, 9])]
     layer = layer_of(text("ignore_label: 9"))
@@ -102,30 +95,52 @@ def test_a_batch_of_ignored_labels_has_no_loss_and_no_gradient() -> None:
     assert not bottom[0].diff.any()
 
 
-def test_without_propagate_down_the_diff_stays() -> None:
-    bottom = bottoms()
-    layer = layer_of(text())
-    top = run(layer, bottom)
-    untouched(bottom[0])
-    layer.backward(top, [False, False], bottom)
-    assert_untouched(bottom[0])
-
-
-@pytest.mark.parametrize("label", [4, -1])
-def test_a_label_out_of_range_is_refused(label: int) -> None:
-    bottom = [random_blob(2, 4), blob_of([0, label])]
-    with pytest.raises(NetError, match=f"label {label} is out of range.*4 classes.*0 to 3"):
-        run(layer_of(text()), bottom)
-
-
-def test_labels_have_no_gradient() -> None:
-    bottom = bottoms()
-    layer = layer_of(text())
-    top = run(layer, bottom)
-    with pytest.raises(NetError, match="labels cannot have a gradient"):
-        layer.backward(top, [True, True], bottom)
-
-
 def test_a_wrong_number_of_labels_is_refused() -> None:
     with pytest.raises(NetError, match=r"2 labels.*\(2, 4, 3\).*axis 1"):
         run(layer_of(text()), [random_blob(2, 4, 3), blob_of([0, 1])])
+
+
+def test_what_is_ignored_may_be_anything() -> None:
+    bottom = [blob_of([[1, 2], [np.nan, 0]]), blob_of([0, 255])]
+    layer = layer_of(text("ignore_label: 255"))
+    top = run(layer, bottom)
+    layer.run_backward(top, [True, False], bottom)
+    assert top[0].data == pytest.approx(np.log(1 + np.e))
+    np.testing.assert_array_equal(bottom[0].diff[1], [0, 0])
+
+
+WEIGHTS = [0.5, 2, 0, 3]
+WEIGHTED = "weight_by_label_freqs: true " + " ".join(f"class_weighting: {weight}" for weight in WEIGHTS)
+
+
+@pytest.mark.parametrize(("loss_param", "divisor"), [("", 6), ("normalize: false", 2), ("normalization: NONE", 1)])
+def test_the_weight_of_a_class_scales_the_losses_of_its_places(loss_param: str, divisor: int) -> None:
+    bottom = bottoms()
+    (top,) = run(layer_of(text(f"{WEIGHTED} {loss_param}")), bottom)
+    weighted = losses(bottom[0].data) * np.array(WEIGHTS)[LABELS]
+    assert top.data == pytest.approx(weighted.sum() / divisor, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss_param", ["", "ignore_label: 3"])
+def test_the_gradient_with_weights_of_classes_is_right(loss_param: str) -> None:
+    layer = layer_of(text(f"{WEIGHTED} {loss_param}"))
+    assert GradientChecker().check(layer, bottoms(), [Blob()], check_bottom=[0])
+
+
+def test_weights_of_another_number_of_classes_are_refused() -> None:
+    with pytest.raises(NetError, match="class_weighting is given 1 times for 4 classes"):
+        run(layer_of(text("weight_by_label_freqs: true class_weighting: 1")), bottoms())
+
+
+def test_weights_that_are_switched_off_do_not_count() -> None:
+    (top,) = run(layer_of(text("class_weighting: 1")), bottoms())
+    (plain,) = run(layer_of(text()), bottoms())
+    assert top.data == plain.data
+
+
+@pytest.mark.parametrize("loss_param", ["", "ignore_label: 2", WEIGHTED])
+@pytest.mark.parametrize("num_top", [1, 2])
+def test_a_steady_state_on_images_allocates_nothing(loss_param: str, num_top: int) -> None:
+    scores = random_blob(3, 4, 140, 140)
+    labels = blob_of(np.random.default_rng(1).integers(0, 4, (3, 140, 140)))
+    assert_a_loss_allocates_nothing(layer_of(text(loss_param)), [scores, labels], [True, False], num_top)

@@ -3,7 +3,7 @@ import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from tests.engine.support import assert_untouched, blob_of, layer_of, random_blob, run, untouched
+from tests.engine.support import blob_of, layer_of, random_blob, run
 
 PLAIN = 'type: "ReLU"'
 LEAKY = 'type: "ReLU" relu_param { negative_slope: 0.25 }'
@@ -24,35 +24,20 @@ def test_the_gradient_is_right(text: str) -> None:
     assert GradientChecker(kink_range=0.011).check(layer_of(text), [random_blob(2, 3, 4)], [Blob()])
 
 
-@pytest.mark.parametrize("text", [PLAIN, LEAKY])
-def test_in_place_gives_the_same_values_and_gradients(text: str) -> None:
-    apart, in_place = random_blob(4, 5), random_blob(4, 5)
-    (top,) = run(layer_of(text), [apart])
-    layer = layer_of(text)
-    layer.run_setup([in_place], [in_place])
-    layer.run_forward([in_place], [in_place])
-    np.testing.assert_array_equal(in_place.data, top.data)
-    top.diff[...] = in_place.diff[...] = random_blob(4, 5, seed=3).data
-    layer.backward([top], [True], [apart])
-    layer.backward([in_place], [True], [in_place])
-    np.testing.assert_array_equal(in_place.diff, apart.diff)
-
-
-def test_without_propagate_down_the_diff_stays() -> None:
-    bottom = random_blob(2, 3)
-    layer = layer_of(PLAIN)
+@pytest.mark.parametrize(("text", "slope"), [(PLAIN, 0), (LEAKY, 0.25)])
+def test_the_gradient_at_zero_is_that_from_below(text: str, slope: float) -> None:
+    bottom, layer = blob_of([-1, 0, 1]), layer_of(text)
     top = run(layer, [bottom])
-    untouched(bottom)
-    layer.backward(top, [False], [bottom])
-    assert_untouched(bottom)
+    top[0].diff.fill(1)
+    layer.run_backward(top, [True], [bottom])
+    np.testing.assert_array_equal(bottom.diff, [slope, slope, 1])
 
 
-def test_an_empty_batch_passes() -> None:
-    bottom = random_blob(0, 3)
-    layer = layer_of(LEAKY)
-    top = run(layer, [bottom])
-    layer.backward(top, [True], [bottom])
-    assert top[0].shape == (0, 3)
+@pytest.mark.parametrize("slope", [0.1, 1, 3, -0.5])
+def test_any_slope_will_do(slope: float) -> None:
+    bottom = random_blob(3, 4)
+    (top,) = run(layer_of(f'type: "ReLU" relu_param {{ negative_slope: {slope} }}'), [bottom])
+    np.testing.assert_allclose(top.data, np.where(bottom.data > 0, 1, slope) * bottom.data, rtol=1e-6)
 
 
 def test_a_nan_is_passed_on() -> None:

@@ -1,0 +1,31 @@
+"""Long arrays in parts that stay in the cache, for work that passes over the same values more than once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+AnyArray: TypeAlias = NDArray[Any]
+
+PART_VALUES = 1 << 18
+"""1 MiB of float32. Two passes over 8 million values took a quarter longer in one piece, and 15 to 55 % longer in parts
+of a quarter of this or less."""
+
+
+def parts(*arrays: AnyArray) -> Iterator[tuple[AnyArray, ...]]:
+    """Cuts C-contiguous arrays of one count into flat views of at most PART_VALUES values each, cut at the same places.
+
+    What is kept between two passes over a part needs the room of a part alone.
+    """
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, PART_VALUES):
+        yield tuple(array[start : start + PART_VALUES] for array in flat)
+
+
+def batch_parts(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cuts axis 0 into slices of at most PART_VALUES values each, but at least one sample."""
+    step = max(1, PART_VALUES // max(math.prod(shape[1:]), 1))
+    return (slice(start, start + step) for start in range(0, shape[0], step))
