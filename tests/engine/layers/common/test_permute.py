@@ -13,7 +13,7 @@ def text(order: tuple[int, ...]) -> str:
     return 'type: "Permute" permute_param { ' + " ".join(f"order: {axis}" for axis in order) + " }"
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(4)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_each_value_goes_where_the_order_says(order: tuple[int, ...]) -> None:
     bottom = random_blob(2, 3, 4, 5)
     layer = layer_of(text(order))
