@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farlayer.engine.layer import Blobs, Flags, Layer
-from farlayer.engine.layers.common.same_memory import pass_diff, share_memory
+from farlayer.engine.layers.common.same_memory import pass_diff, share_diff
 from farlayer.engine.layers.common.sections import read_axis, sections
 from farlayer.engine.registry import register
 
@@ -33,10 +33,12 @@ class ConcatLayer(Layer):
                 )
         self._sizes = [blob.shape[axis] for blob in bottom]
         top[0].reshape(*shape[:axis], sum(self._sizes), *shape[axis + 1 :])
+        if len(bottom) == 1:
+            share_diff(self, bottom[0], top[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         if len(bottom) == 1:
-            share_memory(self, bottom[0], top[0])
+            top[0].share_data(bottom[0])
             return
         y = top[0].data
         for x, section in zip(bottom, sections(self._axis, self._sizes)):

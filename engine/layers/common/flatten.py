@@ -30,6 +30,3 @@ class FlattenLayer(SameMemoryLayer):
                 remedy="choose an end_axis that is not before axis",
             )
         top[0].reshape(*shape[:start], math.prod(shape[start:end]), *shape[end:])
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        top[0].share_data(bottom[0])

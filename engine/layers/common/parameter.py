@@ -6,7 +6,7 @@ import numpy as np
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.layer import Blobs, Flags, Layer
-from farlayer.engine.layers.common.same_memory import share_memory
+from farlayer.engine.layers.common.same_memory import share_diff
 from farlayer.engine.registry import register
 
 
@@ -33,7 +33,8 @@ class ParameterLayer(Layer):
         top[0].reshape(self.params[0].shape)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        share_memory(self, self.params[0], top[0])
+        top[0].share_data(self.params[0])
+        share_diff(self, self.params[0], top[0])
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         if self.param_propagate_down[0] and top[0].diff_segment is not self.params[0].diff_segment:

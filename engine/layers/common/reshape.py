@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from farlayer.engine.layer import Blobs
-from farlayer.engine.layers.common.same_memory import SameMemoryLayer
+from farlayer.engine.layers.common.same_memory import SameMemoryLayer, share_diff
 from farlayer.engine.registry import register
 
 _COPY = 0
@@ -37,6 +37,7 @@ class ReshapeLayer(SameMemoryLayer):
                 remedy="change reshape_param.shape, or let one of its dims be -1: what makes the count fit",
             )
         top[0].reshape(new_shape)
+        share_diff(self, bottom[0], top[0])
 
     def _replaced_axes(self, shape: _Shape) -> tuple[int, int]:
         """The first axis that is replaced, and the first one behind that stays."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from farlayer.engine.layer import Blobs, Flags, Layer
-from farlayer.engine.layers.common.same_memory import pass_diff, share_memory
+from farlayer.engine.layers.common.same_memory import pass_diff, share_diff
 from farlayer.engine.layers.common.sections import read_axis, sections
 from farlayer.engine.registry import register
 
@@ -30,10 +30,12 @@ class SliceLayer(Layer):
         self._sizes = cut(shape[axis], len(top))
         for blob, size in zip(top, self._sizes):
             blob.reshape(*shape[:axis], size, *shape[axis + 1 :])
+        if len(top) == 1:
+            share_diff(self, bottom[0], top[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         if len(top) == 1:
-            share_memory(self, bottom[0], top[0])
+            top[0].share_data(bottom[0])
             return
         x = bottom[0].data
         for y, section in zip(top, sections(self._axis, self._sizes)):

@@ -5,7 +5,6 @@ import pytest
 
 from farlayer.blobs.segment import Allocator, shared
 from farlayer.client.in_process_host import InProcessHost
-from farlayer.engine.layers.common.same_memory import share_memory
 from farlayer.engine.net import Net
 from farlayer.engine.net_builder import build_net
 from farlayer.protos import caffe_pb2
@@ -18,7 +17,7 @@ TEXTS = {
     "Slice": 'type: "Slice"',
 }
 ALL = pytest.mark.parametrize("kind", TEXTS)
-#: In Caffe the diff of a Flatten's bottom becomes that of its top in backward, those of the others at once.
+#: In Caffe the diff of a Flatten's bottom becomes that of its top in backward; those of the others in reshape.
 AT_ONCE = pytest.mark.parametrize("kind", ["Reshape", "Concat", "Slice"])
 INPUT = 'layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 2 dim: 3 } } }'
 
@@ -48,11 +47,25 @@ def test_the_top_is_the_memory_of_the_bottom(kind: str) -> None:
 
 
 @AT_ONCE
-def test_the_diff_is_shared_as_soon_as_forward_ran(kind: str) -> None:
+def test_the_diff_is_shared_before_anything_ran(kind: str) -> None:
     bottom = random_blob(2, 3)
-    (top,) = run(layer_of(TEXTS[kind]), [bottom])
+    layer = layer_of(TEXTS[kind])
+    (top,) = set_up(layer, [bottom])
     top.diff.fill(4)
+    layer.run_forward([bottom], [top])
+    assert (top.diff == 4).all()
     assert (bottom.diff == 4).all()
+
+
+def test_the_diff_of_a_flatten_is_shared_from_the_first_backward_on() -> None:
+    bottom = random_blob(2, 3)
+    layer = layer_of(TEXTS["Flatten"])
+    (top,) = run(layer, [bottom])
+    top.diff.fill(4)
+    assert not bottom.diff.any()
+    layer.run_backward([top], [True], [bottom])
+    top.diff.fill(5)
+    assert (bottom.diff == 5).all()
 
 
 def test_without_propagate_down_a_flatten_leaves_the_diff_alone() -> None:
@@ -147,6 +160,16 @@ def test_the_gradient_of_a_loss_weight_outlives_layers_in_place(kind: str) -> No
 
 
 @ALL
+def test_the_gradient_of_a_loss_that_lies_in_place_on_the_top_is_not_lost(kind: str) -> None:
+    with chain(kind, behind='type: "TanH" loss_weight: 2') as net:
+        net.blobs["in"].data[...] = random_blob(2, 3).data
+        net.forward()
+        net.backward()
+        expected = 2 * (1 - net.blobs["y"].data ** 2) @ net.layer("product").params[0].data
+        np.testing.assert_allclose(net.blobs["in"].diff, expected, rtol=1e-4, atol=1e-5)
+
+
+@ALL
 def test_a_split_before_and_behind_keeps_the_gradients_apart(kind: str) -> None:
     reader = 'layer {{ name: "{0}" type: "TanH" bottom: "{1}" top: "{0}" }}'
     net = native_net(
@@ -196,13 +219,13 @@ def test_a_python_layer_behind_finds_shared_memory(kind: str, layer_dir: object)
         assert net.blobs["y"].data_segment.shared
 
 
-def test_share_memory_gives_a_top_that_is_a_loss_its_own_diff() -> None:
+@AT_ONCE
+def test_a_top_that_is_a_loss_has_its_own_diff(kind: str) -> None:
     bottom = random_blob(2, 3)
-    layer = layer_of(TEXTS["Reshape"] + " loss_weight: 1")
-    (top,) = set_up(layer, [bottom])
-    share_memory(layer, bottom, top)
+    (top,) = run(layer_of(TEXTS[kind] + " loss_weight: 1"), [bottom])
     assert np.shares_memory(top.data, bottom.data)
-    assert not np.shares_memory(top.diff, bottom.diff)
+    assert (top.diff == 1).all()
+    assert not bottom.diff.any()
 
 
 PASS_ON = """
