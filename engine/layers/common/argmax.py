@@ -14,6 +14,7 @@ from farlayer.engine.scratch import Scratch
 Array = NDArray[np.float32]
 Keys = NDArray[np.int64]
 _MAGNITUDE = np.int32(0x7FFFFFFF)
+"""All bits of a float but its sign."""
 _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
 
@@ -46,10 +47,11 @@ class ArgMaxLayer(Layer):
         else:
             self._searched = shape[0], math.prod(after), 1
             top_shape = (shape[0], 1 + param.out_max_val, param.top_k, *[1] * (len(shape) - 3))
-        if not 1 <= param.top_k <= self._searched[1]:
+        size = self._searched[1]
+        if not 1 <= param.top_k <= size:
             raise self.error(
-                f"top_k is {param.top_k}, but bottom shape {shape} gives {self._searched[1]} values to choose from",
-                remedy=f"choose a top_k from 1 to {self._searched[1]}",
+                f"top_k is {param.top_k}, but bottom shape {shape} gives {size} values to choose from",
+                remedy=f"choose a top_k from 1 to {size}" if size else "give it a bottom with values to choose from",
             )
         top[0].reshape(top_shape)
 

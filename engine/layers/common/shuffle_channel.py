@@ -15,7 +15,7 @@ class ShuffleChannelLayer(RearrangingLayer):
 
     bottom[0]: x, shape (N, C, any axes...), where shuffle_channel_param.group G divides C.
     top[0]: y, the shape of x. Differs from the fork, where it always has four axes.
-    Source: Caffe of ShuffleNet (farmingyard/ShuffleNet), src/caffe/layers/shuffle_channel_layer.cpp.
+    Source: Caffe for Windows (soccergame/caffe-windows), src/caffe/layers/shuffle_channel_layer.cpp.
     """
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
