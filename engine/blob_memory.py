@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def plan_allocators(param: caffe_pb2.NetParameter, host: LayerHost) -> dict[str, Allocator]:
     """Finds the blobs that a Python layer reads or writes, and what to allocate them with.
 
-    Where a layer's tops take over the memory of its bottom (Split), the bottom counts as touched when a top is. A blob
-    between two Python layers of different hosts gets the allocator that is not the plain heap.
+    Where a layer's tops take over the memory of its bottom (Split, Flatten, Reshape), the bottom counts as touched when
+    a top is. A blob between two Python layers of different hosts gets the allocator that is not the plain heap.
 
     Args:
         param: the definition with its Splits inserted.

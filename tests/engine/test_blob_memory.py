@@ -60,3 +60,21 @@ def test_an_in_place_layer_shares_the_need_of_its_blob() -> None:
         'layer { name: "far" type: "Python" bottom: "x" top: "z" }',
     ]
     assert plan(DATA + "".join(layers)) == {"x": shared, "z": shared}
+
+
+def test_layers_that_give_their_bottom_another_shape_hand_the_need_up() -> None:
+    layers = [
+        'layer { name: "r" type: "Reshape" bottom: "x" top: "y" reshape_param { shape { dim: -1 } } }',
+        'layer { name: "f" type: "Flatten" bottom: "y" top: "z" }',
+        'layer { name: "far" type: "Python" bottom: "z" top: "u" }',
+    ]
+    assert plan(DATA + "".join(layers)) == {"x": shared, "y": shared, "z": shared, "u": shared}
+
+
+def test_a_concat_copies_and_hands_nothing_up() -> None:
+    layers = [
+        'layer { name: "e" type: "Input" top: "y" }',
+        'layer { name: "c" type: "Concat" bottom: "x" bottom: "y" top: "z" }',
+        'layer { name: "far" type: "Python" bottom: "z" top: "u" }',
+    ]
+    assert plan(DATA + "".join(layers)) == {"z": shared, "u": shared}
