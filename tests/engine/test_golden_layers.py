@@ -77,9 +77,9 @@ def test_a_layer_computes_what_caffe_computes(case: str) -> None:
             net.forward()
         for name, expected in values(golden, "out:").items():
             close(net.blobs[name].data, expected, f"top {name}")
+        net.clear_param_diffs()  # before the diffs of tops: Parameter's top shares its param's
         for name, diff in values(golden, "outdiff:").items():
             net.blobs[name].diff[...] = diff
-        net.clear_param_diffs()
         net.backward()
         # In these nets nothing needs a gradient, so most recorded ones are zero: this checks the plan of backward.
         for name, expected in values(golden, "indiff:").items():
