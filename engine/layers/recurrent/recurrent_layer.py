@@ -77,12 +77,12 @@ class RecurrentLayer(Layer):
         exposed = len(self.state_names) if expose else 0
         if num_bottom - exposed in (2, 3) and num_top == 1 + exposed:
             return
-        states = " and ".join(f"{name}_" for name in self.state_names)
+        first, last = (" and ".join(f"{name}_{t}" for name in self.state_names) for t in ("0", "T"))
         raise self.error(
             f"takes {2 + exposed} or {3 + exposed} bottoms and {1 + exposed} top(s) "
             f"{'with' if expose else 'without'} expose_hidden, got {num_bottom} and {num_top}",
             remedy="give the bottoms x, cont, where wanted x_static"
-            + (f", then the first {states}; the tops are the output, then the last {states}" if expose else ""),
+            + (f", then {first}; the tops are the output, then {last}" if expose else ""),
         )
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

@@ -156,7 +156,7 @@ def test_without_propagate_down_the_diffs_stay() -> None:
 
 def test_nothing_is_allocated_in_a_steady_state() -> None:
     rois = blob_of([[i % 2, 2 * i, i, 40 + i, 30 + i] for i in range(20)])
-    assert_nothing_is_allocated(layer_of(text()), [distinct(2, 64, 24, 32), rois])
+    assert_nothing_is_allocated(layer_of(text()), [distinct(2, 64, 48, 64), rois])
 
 
 @pytest.mark.parametrize(
