@@ -79,7 +79,7 @@ class BNLayer(Layer):
     def _set_up_as_segnet(self, top: Blobs) -> list[caffe_pb2.FillerParameter]:
         param = self.param.bn_param
         self._has_moving, self._uses_batch = False, param.bn_mode == caffe_pb2.BNParameter.LEARN
-        self._eps = 1e-9 if self._uses_batch else 0
+        self._eps = _SEGNET_EPS if self._uses_batch else 0
         if len(top) > 1 and not self._uses_batch:
             raise self.error(
                 f"{len(top)} tops are given, but with bn_mode INFERENCE there is no mean and no variance",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
-from farlayer.engine.layers.detection.regions import Spans, check_shapes, clipped_spans, read_rois, round_half_away
+from farlayer.engine.layers.detection.regions import Bins, check_shapes, clipped_spans, read_rois, round_half_away
 from farlayer.engine.registry import register
 
 Array = NDArray[np.float32]
@@ -88,7 +88,7 @@ class PSROIPoolingLayer(Layer):
                         (image, everything, i, j, slice(top_row, end_row), slice(left, right)),
                     )
 
-    def _spans(self, first: Array, last: Array, size: int) -> Spans:
+    def _spans(self, first: Array, last: Array, size: int) -> list[Bins]:
         """The bins of ROIs between two corners, cut off at the borders."""
         # In single precision as in the fork, whose rounding errors move borders.
         scale = np.float32(self.param.psroi_pooling_param.spatial_scale)

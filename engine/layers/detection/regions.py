@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from farlayer.engine.layer import Layer
 
 Array = NDArray[np.float32]
-Spans = list[list[tuple[int, int]]]
-"""For each ROI, for each of its bins along one axis: the first place of the feature map, and one behind the last."""
+Bins = list[tuple[int, int]]
+"""For each bin of a ROI along one axis: the first place of the feature map that it covers, and one behind the last."""
 
 
 def check_shapes(layer: Layer, features: Blob, rois: Blob) -> None:
@@ -58,7 +58,7 @@ def round_half_away(values: Array) -> NDArray[np.float64]:
     return np.trunc(exact + np.copysign(0.5, exact))
 
 
-def clipped_spans(first: NDArray[np.floating], end: NDArray[np.floating], size: int) -> Spans:
+def clipped_spans(first: NDArray[np.floating], end: NDArray[np.floating], size: int) -> list[Bins]:
     """Cuts spans, shape (ROIs, bins), off at the borders of an axis."""
     first, end = (np.clip(edge, 0, size).astype(np.intp) for edge in (first, end))
     return [list(zip(*edges, strict=True)) for edges in zip(first.tolist(), end.tolist(), strict=True)]

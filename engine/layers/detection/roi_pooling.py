@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
-from farlayer.engine.layers.detection.regions import Spans, check_shapes, clipped_spans, read_rois, round_half_away
+from farlayer.engine.layers.detection.regions import Bins, check_shapes, clipped_spans, read_rois, round_half_away
 from farlayer.engine.registry import register
 
 Array = NDArray[np.float32]
-Bins = list[tuple[int, int]]
 
 _LOWEST = np.finfo(np.float32).min
 
@@ -107,10 +106,10 @@ class ROIPoolingLayer(Layer):
         """Adds the gradient of one ROI's bins, shape (pooled_h, pooled_w, C), to that of the image."""
         along, maxima = self._maxima(image, rows, columns)
         dalong = self.workspace.array("gradient along rows", along.shape)
-        dalong[rows[0][0] : rows[-1][1]] = 0
+        inside = slice(rows[0][0], rows[-1][1])
+        dalong[inside] = 0
         for at, (first, end) in enumerate(rows):
             self._to_first_hit(dy[at], maxima[at], along[first:end], dalong[first:end])
-        inside = slice(rows[0][0], rows[-1][1])
         for at, (first, end) in enumerate(columns):
             self._to_first_hit(
                 dalong[inside, at],
@@ -132,7 +131,7 @@ class ROIPoolingLayer(Layer):
             np.subtract(left, share, out=left)
 
 
-def _spans(first: NDArray[np.float64], last: NDArray[np.float64], num_bins: int, size: int) -> Spans:
+def _spans(first: NDArray[np.float64], last: NDArray[np.float64], num_bins: int, size: int) -> list[Bins]:
     """The bins of ROIs from `first` to `last`, cut off at the borders."""
     # In single precision as in the fork: where a length divides evenly, its rounding errors move the borders.
     length = np.maximum(last - first + 1, 1).astype(np.float32)[:, None]

@@ -13,7 +13,8 @@ Array = NDArray[np.float32]
 def lstm_forward(gates: Array, cont: Array, c_before: Array, c: Array, h: Array) -> None:
     """Computes the memory c and the output h of one step.
 
-    c = f c_before + i g and h = o tanh(c), where i, o = logistic of their gates, f = cont times that, g = tanh.
+    c = f c_before + i g and h = o tanh(c), where i and o are the logistic function of their gates, f is cont times that
+    of its gate, and g is tanh of its gate.
 
     Args:
         gates: the inputs of i, f, o and g, shape (4, N, D); become their values.
