@@ -102,7 +102,7 @@ def match(
     if not len(boxes) or not len(truths):
         return matched, overlap
     table = overlaps(boxes, truths, workspace)
-    table *= table > _LEAST_OVERLAP
+    np.copyto(table, 0, where=table <= _LEAST_OVERLAP)
     if ignore_outside:
         outside = crosses_border(boxes).any(axis=1)
         matched[outside] = IGNORED

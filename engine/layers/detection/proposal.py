@@ -128,7 +128,7 @@ class ProposalLayer(Layer):
         np.copyto(counted, scores.transpose(1, 2, 0))
         counted = counted.reshape(-1)
         least = np.float32(param.min_size) * np.array([info[-1] if len(info) > 3 else info[2], info[2]])
-        counted *= np.all(boxes[:, 2:] - boxes[:, :2] + 1 >= least, axis=1)
+        np.copyto(counted, 0, where=np.any(boxes[:, 2:] - boxes[:, :2] + 1 < least, axis=1))
         best = best_first(counted, param.pre_nms_topn)
         kept = best[suppress(boxes[best], param.nms_thresh, self.workspace, extent=1, most=param.post_nms_topn)]
         return boxes[kept], counted[kept]
