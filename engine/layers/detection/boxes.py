@@ -121,7 +121,9 @@ class BoxCode:
             _decode_center_size(boxes, priors, workspace)
             return boxes
         if self.code_type == caffe_pb2.PriorBoxParameter.CORNER_SIZE:
-            boxes *= np.tile(_sizes(priors), 2)
+            sizes = _sizes(priors)
+            boxes[..., :2] *= sizes
+            boxes[..., 2:] *= sizes
         boxes += priors
         return boxes
 

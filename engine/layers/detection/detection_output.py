@@ -75,7 +75,7 @@ class DetectionOutputLayer(Layer):
         num = bottom[0].num
         priors = read_priors(self, bottom[2], self._code)
         codes = bottom[0].data.reshape(num, self._num_priors, self._num_loc_classes, 4)
-        scores = bottom[1].data.reshape(num, self._num_priors, -1)
+        scores = bottom[1].data.reshape(num, self._num_priors, self.param.detection_output_param.num_classes)
         boxes = self._code.decode(codes, priors.boxes[:, None], priors.variances[:, None], self.workspace)
         images = [self._detect(image, boxes[image], scores[image]) for image in range(num)]
         if self._files is not None:
@@ -110,7 +110,7 @@ class DetectionOutputLayer(Layer):
         for label in self._classes:
             of_class = scores[:, label]
             found = np.flatnonzero(of_class > self._least_score)
-            found = found[best_first(of_class[found], self._top_k)]
+            found = found[best_first(of_class[found], self.workspace, self._top_k)]
             class_boxes = boxes[found, 0 if param.share_location else label]
             kept = suppress(class_boxes, param.nms_param.nms_threshold, self.workspace, eta=param.nms_param.eta)
             rows = np.empty((len(kept), _ROW_LENGTH), np.float32)
@@ -120,5 +120,5 @@ class DetectionOutputLayer(Layer):
         rows = np.concatenate(parts) if parts else np.empty((0, _ROW_LENGTH), np.float32)
         if -1 < param.keep_top_k < len(rows):
             # The best of all classes, then again in the order of classes; each class is sorted already.
-            rows = rows[np.sort(best_first(rows[:, 2], param.keep_top_k))]
+            rows = rows[np.sort(best_first(rows[:, 2], self.workspace, param.keep_top_k))]
         return rows

@@ -11,10 +11,20 @@ _TABLE_VALUES = 1 << 18
 """Overlaps are worked out for as many boxes at once as keep their table under this many values (1 MiB)."""
 
 
-def best_first(scores: Array, top_k: int = -1) -> Indices:
+def best_first(scores: Array, workspace: Scratch, top_k: int = -1) -> Indices:
     """Gives the order of falling scores, equal ones in the order they came in; no more than top_k, -1 for all."""
-    order = np.argsort(-scores, kind="stable")
-    return order[:top_k] if top_k > -1 else order
+    num_scores = len(scores)
+    if not 0 < top_k < num_scores:
+        order = np.argsort(-scores, kind="stable")
+        return order[:0] if top_k == 0 else order
+    # Only those are sorted that are not below the last to be taken.
+    ranked = workspace.array("ranked scores", scores.shape)
+    np.negative(scores, out=ranked)
+    ranked.partition(top_k - 1)
+    below = workspace.array_of("score below", scores.shape, np.bool_)
+    np.less(scores, -ranked[top_k - 1], out=below)
+    candidates = np.flatnonzero(np.logical_not(below, out=below))
+    return candidates[np.argsort(-scores[candidates], kind="stable")[:top_k]]
 
 
 def suppress(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags, Layer
@@ -45,7 +47,7 @@ class ProposalLayer(Layer):
     Boxes are clipped to the image; one smaller than min_size * scale in width or height gets a score of 0. Of the best
     pre_nms_topn boxes those remain that overlap no better one by more than nms_thresh.
     backward gives the bottoms zeros: the choice of regions has no gradient.
-    The order of scores is allocated anew, a value an anchor and cell.
+    What is allocated is in proportion to the smaller of pre_nms_topn and the number of anchors.
     Source: the C++ Proposal layer of PVANET's Caffe, as in openvinotoolkit/training_toolbox_caffe and
     happynear/caffe-windows, src/caffe/layers/proposal_layer.cpp, src/caffe/util/nms.cpp.
     """
@@ -62,7 +64,11 @@ class ProposalLayer(Layer):
         for field in ("feat_stride", "base_size", "pre_nms_topn", "post_nms_topn"):
             if getattr(param, field) < 1:
                 raise self.error(f"{field} is 0", remedy="use 1 or more")
+        if not param.nms_thresh >= 0:
+            raise self.error(f"nms_thresh is {param.nms_thresh:g}", remedy="use 0 or more")
         self._anchors = generate_anchors(param.base_size, ratios, scales)
+        # With corners on the borders of their pixels: width and height are then differences.
+        self._anchors_on_borders = self._anchors + np.array([0, 0, 1, 1], np.float32)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         num_anchors = len(self._anchors)
@@ -75,7 +81,8 @@ class ProposalLayer(Layer):
                     remedy="correct ratio, scale or the layers that predict",
                 )
         info = bottom[2].shape
-        if len(info) < 2 or info[0] not in {1, num} or bottom[2].count < 3 * info[0]:
+        self._info_length = math.prod(info[1:])
+        if info[:1] not in {(1,), (num,)} or self._info_length < 3:
             raise self.error(
                 f"the sizes of images have shape {info}, expected ({num}, 3) or ({num}, 4)",
                 remedy="give a row of height, width and scale for each image, or one for all",
@@ -84,7 +91,7 @@ class ProposalLayer(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         num_anchors = len(self._anchors)
-        info = bottom[2].data.reshape(bottom[2].shape[0], -1)
+        info = bottom[2].data.reshape(len(bottom[2].data), self._info_length)
         regions, scores = [], []
         for image in range(bottom[0].num):
             found, their_scores = self._propose(
@@ -120,24 +127,23 @@ class ProposalLayer(Layer):
         num_anchors, height, width = scores.shape
         # Cell by cell, then anchor by anchor: the order in which equal scores come first.
         by_cell = codes.reshape(num_anchors, 4, height, width).transpose(2, 3, 0, 1)
-        boxes = _CODE.decode(by_cell, self._placed_anchors(height, width), self._anchors, self.workspace)
+        boxes = _CODE.decode(by_cell, self._anchors_on_borders, self._anchors_on_borders, self.workspace)
+        stride = np.float32(param.feat_stride)
+        boxes[..., 0::2] += stride * np.arange(width, dtype=np.float32)[:, None, None]
+        boxes[..., 1::2] += stride * np.arange(height, dtype=np.float32)[:, None, None, None]
         for axis, length in ((0, info[1]), (1, info[0])):
             np.clip(boxes[..., axis::2], 0, length - 1, out=boxes[..., axis::2])
-        boxes = boxes.reshape(-1, 4)
         counted = self.workspace.array("proposal scores", (height, width, num_anchors))
         np.copyto(counted, scores.transpose(1, 2, 0))
-        counted = counted.reshape(-1)
-        least = np.float32(param.min_size) * np.array([info[-1] if len(info) > 3 else info[2], info[2]])
-        np.copyto(counted, 0, where=np.any(boxes[:, 2:] - boxes[:, :2] + 1 < least, axis=1))
-        best = best_first(counted, param.pre_nms_topn)
+        side = self.workspace.array("proposal side", counted.shape)
+        small = self.workspace.array_of("small proposals", counted.shape, np.bool_)
+        scale_high, scale_wide = info[2], info[3] if len(info) > 3 else info[2]
+        for axis, scale in ((0, scale_wide), (1, scale_high)):
+            np.subtract(boxes[..., axis + 2], boxes[..., axis], out=side)
+            side += 1
+            np.less(side, np.float32(param.min_size) * scale, out=small)
+            np.copyto(counted, 0, where=small)
+        boxes, counted = boxes.reshape(-1, 4), counted.reshape(-1)
+        best = best_first(counted, self.workspace, param.pre_nms_topn)
         kept = best[suppress(boxes[best], param.nms_thresh, self.workspace, extent=1, most=param.post_nms_topn)]
         return boxes[kept], counted[kept]
-
-    def _placed_anchors(self, height: int, width: int) -> Array:
-        """The anchors of all cells, shape (H, W, A, 4), with corners on the borders of their pixels."""
-        stride = self.param.proposal_param.feat_stride
-        placed = self.workspace.array("placed anchors", (height, width, len(self._anchors), 4))
-        on_borders = self._anchors + np.array([0, 0, 1, 1], np.float32)
-        placed[..., 0::2] = on_borders[:, 0::2] + np.arange(width)[:, None, None] * np.float32(stride)
-        placed[..., 1::2] = on_borders[:, 1::2] + np.arange(height)[:, None, None, None] * np.float32(stride)
-        return placed

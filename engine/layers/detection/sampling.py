@@ -159,9 +159,9 @@ class Sampler:
             wanted = max(int(np.float32(len(positives.rows)) * np.float32(param.neg_pos_ratio)), 0)
         losses = self._losses(image, positives)[candidates]
         if not settings.nms_threshold > 0:
-            return candidates[best_first(losses)[:wanted]]
+            return candidates[best_first(losses, self._workspace, wanted)]
         boxes = (self._priors.boxes if param.use_prior_for_nms else self._predicted(image, 0))[candidates]
-        order = best_first(losses, param.nms_param.top_k)
+        order = best_first(losses, self._workspace, param.nms_param.top_k)
         order = order[areas(boxes[order]) >= _SMALLEST_AREA]
         kept = suppress(boxes[order], settings.nms_threshold, self._workspace, most=wanted)
         return candidates[order[kept]]

@@ -11,12 +11,26 @@ from tests.engine.layers.detection.test_boxes import random_boxes
 
 def test_the_best_come_first_and_equal_ones_in_their_order() -> None:
     scores = np.array([0.5, 0.9, 0.5, 0.1], np.float32)
-    np.testing.assert_array_equal(best_first(scores), [1, 0, 2, 3])
+    np.testing.assert_array_equal(best_first(scores, Scratch()), [1, 0, 2, 3])
 
 
 @pytest.mark.parametrize(("top_k", "expected"), [(-1, [1, 0, 2]), (0, []), (2, [1, 0]), (9, [1, 0, 2])])
 def test_top_k_takes_the_best(top_k: int, expected: list[int]) -> None:
-    np.testing.assert_array_equal(best_first(np.array([0.5, 0.9, 0.4], np.float32), top_k), expected)
+    np.testing.assert_array_equal(best_first(np.array([0.5, 0.9, 0.4], np.float32), Scratch(), top_k), expected)
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 19, 20])
+def test_of_equal_scores_the_first_are_taken(top_k: int) -> None:
+    scores = np.random.default_rng(1).integers(0, 4, 20).astype(np.float32)
+    order = sorted(range(20), key=lambda index: -scores[index])
+    np.testing.assert_array_equal(best_first(scores, Scratch(), top_k), order[:top_k])
+
+
+def test_what_is_no_number_comes_last() -> None:
+    scores = np.array([np.nan, 0.5, np.nan, 0.9], np.float32)
+    np.testing.assert_array_equal(best_first(scores, Scratch()), [3, 1, 0, 2])
+    for top_k in (1, 2, 3):
+        np.testing.assert_array_equal(best_first(scores, Scratch(), top_k), [3, 1, 0, 2][:top_k])
 
 
 def test_a_box_that_overlaps_a_better_one_by_more_than_the_threshold_goes() -> None:
