@@ -40,7 +40,7 @@ class _Detection:
 
 
 class DetectionFiles:
-    """Collects the detections of as many images as are tested, then writes them and begins anew.
+    """Collects the detections of as many images as are tested, then writes them and begins anew, with empty files.
 
     Images come in the order of the name_size_file. Formats:
     VOC: a file for each class, PREFIX + name of the class + .txt, of lines: image score xmin ymin xmax ymax.
@@ -94,9 +94,9 @@ class DetectionFiles:
         pixels = to_pixels(boxes, height, width, self._param)
         pixels[:, 2:] -= pixels[:, :2]
         rounded = np.floor(pixels.astype(np.float64) * 100 + 0.5) / 100
-        for label, score, box in zip(labels.astype(int).tolist(), scores.tolist(), rounded.tolist(), strict=True):
+        for label, score, box in zip(labels.astype(int).tolist(), scores, rounded.tolist(), strict=True):
             self._name(label)
-            self._detections.append(_Detection(name, label, float(f"{score:.9g}"), tuple(box)))
+            self._detections.append(_Detection(name, label, float(str(score)), tuple(box)))
         self._count += 1
         if self._count == self._num_images:
             self._write()
@@ -199,7 +199,7 @@ def _read_images(layer: Layer, path: str) -> list[tuple[str, int, int]]:
         words = line.split()
         if not words:
             continue
-        if len(words) != 3 or not (words[1].isdecimal() and words[2].isdecimal()):
+        if len(words) != 3 or not all(word.isdecimal() and int(word) for word in words[1:]):
             raise layer.error(
                 f"line {number} of '{path}' is '{line}', expected: name height width", remedy="correct the line"
             )

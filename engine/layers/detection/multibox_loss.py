@@ -28,7 +28,7 @@ class MultiBoxLossLayer(LossLayer):
     the largest loss without an object. n is N, N P, the number of matched priors (VALID) or 1, at least 1.
     propagate_down tells which of the two parts count; where it is not given, both do.
     With encode_variance_in_target the locations' gradient lacks the factor 1 / variance, as in Caffe.
-    For each image what matching takes is allocated: some values a prior and an object, none a class.
+    What forward allocates are some values a prior (matches, targets, the order of losses), none a prior and class.
     Differs from Caffe:
     - LOGISTIC without mining: each image's labels go to its own priors, where Caffe's slip among those of the image
       before; all other targets are 0, where Caffe has the background's label.

@@ -14,9 +14,8 @@ _TABLE_VALUES = 1 << 18
 def best_first(scores: Array, workspace: Scratch, top_k: int = -1) -> Indices:
     """Gives the order of falling scores, equal ones in the order they came in; no more than top_k, -1 for all."""
     num_scores = len(scores)
-    if not 0 < top_k < num_scores:
-        order = np.argsort(-scores, kind="stable")
-        return order[:0] if top_k == 0 else order
+    if not -1 < top_k < num_scores:
+        return np.argsort(-scores, kind="stable")
     # Only those are sorted that are not below the last to be taken.
     ranked = workspace.array("ranked scores", scores.shape)
     np.negative(scores, out=ranked)

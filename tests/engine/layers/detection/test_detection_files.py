@@ -16,7 +16,7 @@ item { name: "background" label: 0 display_name: "none" }
 item { name: "cat" label: 1 display_name: "Cat" }
 item { name: "7" label: 2 display_name: "Dog" }
 """
-SIZES = "one 100 200\n\n42 50 80\nthree 10 10\n"
+SIZES = "001 100 200\n\n42 50 80\nthree 10 10\n"
 LAYER = layer_of('type: "DetectionOutput"')
 
 
@@ -59,16 +59,16 @@ def add_three(files: DetectionFiles) -> None:
 def test_voc_has_a_file_for_each_class(folder: Path) -> None:
     add_three(opened(folder))
     # Left + whole width: 26.64 + 26.64 gives 26 + 26.
-    assert (folder / "a/b/det_cat.txt").read_text() == "one 0.9 20 20 100 60\n42 0.5 26 25 52 50\n"
-    assert (folder / "a/b/det_7.txt").read_text() == "one 0.123457 0 0 200 55\n"
+    assert (folder / "a/b/det_cat.txt").read_text() == "001 0.9 20 20 100 60\n42 0.5 26 25 52 50\n"
+    assert (folder / "a/b/det_7.txt").read_text() == "001 0.123457 0 0 200 55\n"
     assert not (folder / "a/b/det_background.txt").exists()
 
 
 def test_ilsvrc_has_one_file_of_labels(folder: Path) -> None:
     add_three(opened(folder, output_format="ILSVRC"))
     assert (folder / "a/b/det_.txt").read_text().splitlines() == [
-        "one 1 0.9 20 20 100 60",
-        "one 2 0.123457 0 0 200 55",
+        "001 1 0.9 20 20 100 60",
+        "001 2 0.123457 0 0 200 55",
         "42 1 0.5 26 25 52 50",
     ]
 
@@ -76,8 +76,8 @@ def test_ilsvrc_has_one_file_of_labels(folder: Path) -> None:
 def test_coco_has_one_file_of_json(folder: Path) -> None:
     add_three(opened(folder, output_format="COCO"))
     assert json.loads((folder / "a/b/det_.json").read_text()) == [
-        {"image_id": "one", "category_id": "cat", "bbox": [20, 20, 80, 40], "score": pytest.approx(0.9)},
-        {"image_id": "one", "category_id": 7, "bbox": [0, 0, 200, 55.5], "score": pytest.approx(0.123456789)},
+        {"image_id": "001", "category_id": "cat", "bbox": [20, 20, 80, 40], "score": 0.9},
+        {"image_id": "001", "category_id": 7, "bbox": [0, 0, 200, 55.5], "score": 0.12345679},
         {"image_id": 42, "category_id": "cat", "bbox": [26.64, 25, 26.64, 25], "score": 0.5},
     ]
 
@@ -87,11 +87,11 @@ def test_files_are_written_after_as_many_images_as_are_tested_and_then_anew(fold
     add(files, (1, 0.5, 0, 0, 1, 1))
     assert (folder / "a/b/det_cat.txt").read_text() == ""
     add(files)
-    assert (folder / "a/b/det_cat.txt").read_text() == "one 0.5 0 0 200 100\n"
+    assert (folder / "a/b/det_cat.txt").read_text() == "001 0.5 0 0 200 100\n"
     add(files, (2, 0.25, 0, 0, 1, 1))
     assert (folder / "a/b/det_cat.txt").read_text() == ""
     add(files)
-    assert (folder / "a/b/det_7.txt").read_text() == "one 0.25 0 0 200 100\n"
+    assert (folder / "a/b/det_7.txt").read_text() == "001 0.25 0 0 200 100\n"
 
 
 def test_other_files_of_the_directory_stay(folder: Path) -> None:
@@ -147,8 +147,9 @@ def test_parameters_that_cannot_be_are_refused(folder: Path, text: str, message:
     ("name", "content", "message"),
     [
         ("labels", 'item { name: "a" label: 1 } item { name: "b" label: 1 }', "names label 1 twice"),
-        ("sizes", "one 100 200\ntwo 100", "line 2 of '.*sizes' is 'two 100'"),
+        ("sizes", "001 100 200\ntwo 100", "line 2 of '.*sizes' is 'two 100'"),
         ("sizes", "one 100 high", "line 1 of '.*sizes'"),
+        ("sizes", "one 0 200", "line 1 of '.*sizes'"),
         ("sizes", "\n", "names no image"),
     ],
 )

@@ -27,7 +27,9 @@ def layer_with(text: str) -> Layer:
     return layer_of(f'type: "DetectionOutput" detection_output_param {{ {text} }}')
 
 
-def bottoms(num_loc_classes: int = 1, *, num: int = NUM, num_priors: int = NUM_PRIORS, classes: int = NUM_CLASSES):  # noqa: ANN201
+def bottoms(
+    num_loc_classes: int = 1, *, num: int = NUM, num_priors: int = NUM_PRIORS, classes: int = NUM_CLASSES
+) -> list[Blob]:
     rng = np.random.default_rng(5)
     return [
         blob_of(rng.normal(0, 0.4, (num, num_priors * num_loc_classes * 4))),
@@ -198,6 +200,11 @@ def test_scores_that_are_no_numbers_are_no_detections() -> None:
 def test_an_empty_batch_has_no_rows() -> None:
     (top,) = run(layer_with("num_classes: 3"), bottoms(num=0))
     assert top.shape == (1, 1, 0, 7)
+
+
+def test_without_priors_nothing_is_found() -> None:
+    (top,) = run(layer_with("num_classes: 3 code_type: CENTER_SIZE"), bottoms(num_priors=0))
+    assert (top.data[..., 1:] == -1).all()
 
 
 def test_only_a_background_class_gives_nothing() -> None:
