@@ -32,7 +32,9 @@ class MultiBoxLossLayer(LossLayer):
     Differs from Caffe:
     - LOGISTIC without mining: each image's labels go to its own priors, where Caffe's slip among those of the image
       before; all other targets are 0, where Caffe has the background's label.
-    - map_object_to_agnostic: mining, too, takes objects as one class.
+    - map_object_to_agnostic: mining, too, takes objects as one class; without share_location labels that have no box
+      are refused, where Caffe leaves their objects out.
+    - where propagate_down is not given, layers that learn may lie below the priors, where Caffe stops.
     - do_neg_mining: false without mining_type means NONE, where Caffe stops.
     - mining with an nms_param whose top_k is 0 is refused, since it would choose nothing.
     Source: weiliu89/caffe (branch ssd), src/caffe/layers/multibox_loss_layer.cpp.
