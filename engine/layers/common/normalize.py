@@ -97,5 +97,5 @@ class NormalizeLayer(Layer):
     def _shape(self, bottom: Blobs) -> tuple[int, ...]:
         shape = bottom[0].shape
         if len(shape) < 2:
-            raise self.error(f"bottom shape {shape} has {len(shape)} axes", remedy="give it the axes (N, C, ...)")
+            raise self.error(f"bottom shape {shape} has no channels", remedy="give it the axes (N, C, ...)")
         return shape

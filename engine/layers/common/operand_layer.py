@@ -37,7 +37,7 @@ class OperandLayer(Layer):
         left = len(x.shape) - axis
         if not -1 <= param.num_axes <= left:
             raise self.error(
-                f"{field}.num_axes is {param.num_axes}, but bottom shape {x.shape} has {left} axes from axis {axis} on",
+                f"{field}.num_axes is {param.num_axes}, but from axis {axis} on bottom shape {x.shape} has only {left}",
                 remedy=f"choose a num_axes from 0 to {left}, or -1 for all of them",
             )
         return x.shape[axis:] if param.num_axes == -1 else x.shape[axis : axis + param.num_axes]
