@@ -49,7 +49,7 @@ class EltwiseLayer(Layer):
         for index, blob in enumerate(bottom):
             if blob.shape != shape:
                 raise self.error(
-                    f"bottom '{self.param.bottom[index]}' has shape {blob.shape}, the first one {shape}",
+                    f"bottom[{index}] has shape {blob.shape}, bottom[0] has {shape}",
                     remedy="give all bottoms the same shape",
                 )
         self._values = Middle(1, bottom[0].count, 1)

@@ -76,3 +76,10 @@ def test_sums_of_many_values_keep_their_digits() -> None:
     x = np.full((3, 1, 1 << 20), 0.1, np.float32)
     (band,) = Middle(*x.shape).bands(Scratch())
     assert band.sums(band.of(x)).item() == pytest.approx(3 * (1 << 20) * float(np.float32(0.1)), rel=1e-5)
+
+
+def test_one_value_for_a_whole_blob_needs_no_memory() -> None:
+    workspace = Scratch()
+    (band,) = Middle(1, 1, 50_000).bands(workspace)
+    assert band.spread(values(1)).shape == (1,)
+    assert workspace.size_bytes == 0

@@ -166,6 +166,36 @@ def test_backward_does_not_read_a_top_that_a_later_layer_overwrote() -> None:
     np.testing.assert_array_equal(bottom.diff, before)
 
 
+def residual_block(in_place: bool) -> str:
+    """The block that published residual nets are made of: normalized, scaled, cut off, and added to its input."""
+    names = ["c"] * 4 if in_place else ["c", "n", "s", "r"]
+    return (
+        'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 dim: 5 dim: 5 } } }'
+        'layer { name: "conv" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 3 kernel_size: 3'
+        ' pad: 1 weight_filler { type: "gaussian" } } }'
+        f'layer {{ name: "bn" type: "BatchNorm" bottom: "{names[0]}" top: "{names[1]}" }}'
+        f'layer {{ name: "scale" type: "Scale" bottom: "{names[1]}" top: "{names[2]}"'
+        ' scale_param { bias_term: true filler { type: "gaussian" } bias_filler { type: "gaussian" } } }'
+        f'layer {{ name: "relu" type: "ReLU" bottom: "{names[2]}" top: "{names[3]}" }}'
+        f'layer {{ name: "sum" type: "Eltwise" bottom: "x" bottom: "{names[3]}" top: "y" }}'
+    )
+
+
+def test_a_residual_block_in_place_computes_what_one_of_separate_blobs_computes() -> None:
+    results = []
+    for in_place in (True, False):
+        with native_net(residual_block(in_place), seed=3) as net:
+            net.blobs["x"].data[...] = random_blob(4, 3, 5, 5).data
+            net.forward()
+            net.blobs["y"].diff[...] = random_blob(4, 3, 5, 5, seed=4).data
+            net.backward()
+            results.append([net.blobs["y"].data.copy(), *(blob.diff.copy() for blob in net.learnable_params)])
+    assert len(results[0]) == 1 + 2 + 3 + 2
+    assert results[0][1].any(), "the weights of the convolution have a gradient"
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_without_propagate_down_the_diff_stays() -> None:
     bottom = random_blob(2, 3)
     layer = layer_of(text())
@@ -192,7 +222,7 @@ def test_a_batch_without_values_passes_and_leaves_the_statistics_alone(
 
 
 @pytest.mark.parametrize("phase", [caffe_pb2.TRAIN, caffe_pb2.TEST])
-@pytest.mark.parametrize("shape", [(8, 64, 10, 10), (256, 300), (2, 8, 64, 64)])
+@pytest.mark.parametrize("shape", [(8, 64, 12, 12), (256, 300), (2, 8, 64, 64)])
 def test_in_a_steady_state_nothing_is_allocated(shape: tuple[int, ...], phase: caffe_pb2.Phase.ValueType) -> None:
     assert_nothing_is_allocated(layer_of(text(), phase=phase), [random_blob(*shape)])
 

@@ -122,7 +122,7 @@ def test_an_empty_batch_passes(shape: tuple[int, ...], options: str) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_in_a_steady_state_nothing_is_allocated(options: str) -> None:
-    assert_nothing_is_allocated(layer_of(text(options)), [random_blob(8, 32, 12, 12)])
+    assert_nothing_is_allocated(layer_of(text(options)), [random_blob(8, 64, 12, 12)])
 
 
 def test_more_than_4_axes_are_refused() -> None:
