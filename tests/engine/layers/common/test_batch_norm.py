@@ -170,6 +170,7 @@ def residual_block(in_place: bool) -> str:
     """The block that published residual nets are made of: normalized, scaled, cut off, and added to its input."""
     names = ["c"] * 4 if in_place else ["c", "n", "s", "r"]
     return (
+        "force_backward: true "
         'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 dim: 5 dim: 5 } } }'
         'layer { name: "conv" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 3 kernel_size: 3'
         ' pad: 1 weight_filler { type: "gaussian" } } }'
