@@ -78,7 +78,7 @@ class GradientChecker:
         check_bottom: Sequence[int] | None = None,
         top_diffs: Sequence[Array] | None = None,
     ) -> int:
-        """Sets the layer up, where it is not yet, and checks the gradients of its params and bottoms.
+        """Sets the layer up, where it is not yet, and checks the gradients of its learning params and its bottoms.
 
         Args:
             layer: one that is not set up, or one that is, with these bottoms and tops.
@@ -95,9 +95,13 @@ class GradientChecker:
         """
         if not layer.loss_weights:
             layer.run_setup(bottom, top)
-        layer.param_propagate_down = [True] * len(layer.params)
+        layer.param_propagate_down = _learns(layer)
         indices = range(len(bottom)) if check_bottom is None else check_bottom
-        blobs = {f"param {index}": blob for index, blob in enumerate(layer.params)}
+        blobs = {
+            f"param {index}": blob
+            for index, (blob, learns) in enumerate(zip(layer.params, layer.param_propagate_down, strict=True))
+            if learns
+        }
         blobs |= {f"bottom {index}": bottom[index] for index in indices}
         compared = 0
         for objective in _objectives(layer, top, top_diffs):
@@ -131,6 +135,12 @@ class GradientChecker:
                 )
             compared += 1
         return compared
+
+
+def _learns(layer: Layer) -> list[bool]:
+    """For each param whether it learns: those with lr_mult 0, as the statistics of BatchNorm, have no gradient."""
+    specs = layer.param.param
+    return [index >= len(specs) or specs[index].lr_mult != 0 for index in range(len(layer.params))]
 
 
 def _objectives(layer: Layer, top: Blobs, top_diffs: Sequence[Array] | None) -> Iterator[_Objective]:

@@ -39,6 +39,13 @@ def test_a_wrong_gradient_is_found_by_one_weighted_objective_too() -> None:
         GradientChecker().check(layer, [blob_of([1, -1])], [Blob()], top_diffs=[np.float32([1, 1])])
 
 
+def test_params_that_do_not_learn_are_not_compared() -> None:
+    layer = layer_of('type: "InnerProduct" inner_product_param { num_output: 1 } param { lr_mult: 0 } param { }')
+    bottom = blob_of([[1, 2, 3]])
+    assert GradientChecker().check(layer, [bottom], [Blob()]) == 1 + 3
+    assert not layer.params[0].diff.any()
+
+
 def test_values_near_the_kink_are_left_out() -> None:
     checker = GradientChecker(kink=1, kink_range=0.1)
     assert checker.check(layer_of('type: "TestWrongCube"'), [blob_of([1, 2, -1])], [Blob()]) == 3

@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
 from farlayer.engine.registry import register
+
+Array = NDArray[np.float32]
+
+_PART_VALUES = 1 << 20
+"""So many values (4 MiB) of the weights' gradient are computed at a time: they are added while they are in the cache,
+and no layer needs memory for a second gradient."""
 
 
 @register("InnerProduct")
@@ -63,16 +70,21 @@ class InnerProductLayer(Layer):
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         x = bottom[0].data.reshape(self._num_rows, self._num_input)
         dy = top[0].diff.reshape(self._num_rows, self._num_output)
-        weights = self.params[0]
         if self.param_propagate_down[0]:
-            gradient = self.scratch.array("weight gradient", weights.shape)
-            if self._transpose:
-                np.matmul(x.T, dy, out=gradient)
-            else:
-                np.matmul(dy.T, x, out=gradient)
-            np.add(weights.diff, gradient, out=weights.diff)
+            self._add_weight_gradient(*((x, dy) if self._transpose else (dy, x)))
         if self._bias_term and self.param_propagate_down[1]:
             np.add(self.params[1].diff, dy.sum(axis=0), out=self.params[1].diff)
         if propagate_down[0]:
             dx = bottom[0].diff.reshape(self._num_rows, self._num_input)
-            np.matmul(dy, weights.data.T if self._transpose else weights.data, out=dx)
+            weights = self.params[0].data
+            np.matmul(dy, weights.T if self._transpose else weights, out=dx)
+
+    def _add_weight_gradient(self, left: Array, right: Array) -> None:
+        """Adds left^T right to the weights' diff, some rows at a time."""
+        diff = self.params[0].diff
+        step = max(1, _PART_VALUES // max(diff.shape[1], 1))
+        for start in range(0, diff.shape[0], step):
+            rows = diff[start : start + step]
+            part = self.workspace.array("weight gradient", rows.shape)
+            np.matmul(left[:, start : start + step].T, right, out=part)
+            np.add(rows, part, out=rows)

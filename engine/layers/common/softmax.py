@@ -34,7 +34,7 @@ def softmax(x: Array, out: Array, scratch: Scratch) -> None:
 
 @register("Softmax")
 class SoftmaxLayer(Layer):
-    """exp(x) / sum of exp(x) along softmax_param.axis.
+    """y = exp(x) / sum of exp(x) along softmax_param.axis; the engine field makes no difference.
 
     bottom[0]: x, any shape with at least one axis.
     top[0]: y, the shape of x; may be bottom[0] itself (in place).
@@ -53,7 +53,7 @@ class SoftmaxLayer(Layer):
         softmax(
             as_outer_axis_inner(bottom[0].data, self._axis),
             as_outer_axis_inner(top[0].data, self._axis),
-            self.scratch,
+            self.workspace,
         )
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
@@ -62,7 +62,7 @@ class SoftmaxLayer(Layer):
         y = as_outer_axis_inner(top[0].data, self._axis)
         dy = as_outer_axis_inner(top[0].diff, self._axis)
         dx = as_outer_axis_inner(bottom[0].diff, self._axis)
-        product = self.scratch.array("product", y.shape)
-        np.multiply(dy, y, out=product)
-        np.subtract(dy, product.sum(axis=1, keepdims=True), out=dx)
+        line = self.workspace.array("softmax line", (y.shape[0], 1, y.shape[2]))
+        np.einsum("oai,oai->oi", dy, y, out=line[:, 0])
+        np.subtract(dy, line, out=dx)
         np.multiply(dx, y, out=dx)

@@ -3,8 +3,17 @@ import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
+from farlayer.engine.layers.common import inner_product
 from farlayer.protos.errors import NetError
-from tests.engine.support import assert_untouched, layer_of, random_blob, run, set_up, untouched
+from tests.engine.support import (
+    assert_nothing_is_allocated,
+    assert_untouched,
+    layer_of,
+    random_blob,
+    run,
+    set_up,
+    untouched,
+)
 
 GAUSSIAN = 'weight_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
 
@@ -39,13 +48,18 @@ def test_the_gradient_is_right(options: str) -> None:
     assert GradientChecker().check(layer_of(text(options)), [random_blob(2, 3, 2)], [Blob()])
 
 
-def test_gradients_of_params_add_up() -> None:
+@pytest.mark.parametrize("part_values", [1, 11, 1 << 20])
+@pytest.mark.parametrize("options", ["", "transpose: true"])
+def test_gradients_of_params_add_up(options: str, part_values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inner_product, "_PART_VALUES", part_values)
     bottom = random_blob(3, 5)
-    layer = layer_of(text())
+    layer = layer_of(text(options))
     top = run(layer, [bottom])
     top[0].diff[...] = random_blob(3, 4, seed=2).data
     layer.backward(top, [True], [bottom])
     once = [blob.diff.copy() for blob in layer.params]
+    products = top[0].diff.T @ bottom.data
+    np.testing.assert_allclose(once[0], products.T if options else products, rtol=1e-5, atol=1e-6)
     layer.backward(top, [True], [bottom])
     for blob, diff in zip(layer.params, once, strict=True):
         np.testing.assert_allclose(blob.diff, 2 * diff, rtol=1e-5)
@@ -71,6 +85,35 @@ def test_without_propagate_down_the_diff_stays() -> None:
     untouched(bottom)
     layer.backward(top, [False], [bottom])
     assert_untouched(bottom)
+
+
+@pytest.mark.parametrize("options", ["", "transpose: true"])
+@pytest.mark.parametrize("shape", [(64, 500), (2000, 150)])
+def test_in_a_steady_state_nothing_is_allocated(shape: tuple[int, ...], options: str) -> None:
+    assert_nothing_is_allocated(layer_of(text(options)), [random_blob(*shape)])
+
+
+def test_weights_need_no_second_array_of_their_size() -> None:
+    bottom = random_blob(2, 3000)
+    layer = layer_of('type: "InnerProduct" inner_product_param { num_output: 1000 }')
+    top = run(layer, [bottom])
+    layer.run_backward(top, [True], [bottom])
+    held = layer.scratch.size_bytes + layer.workspace.size_bytes
+    assert held < 5 << 20, f"{held} bytes are held beside {4 * layer.params[0].count} bytes of weights"
+
+
+@pytest.mark.parametrize("axis", [2, -3])
+def test_an_axis_that_is_not_there_is_refused(axis: int) -> None:
+    with pytest.raises(NetError, match=rf"inner_product_param.axis is {axis}.*\(2, 3\)"):
+        run(layer_of(text(f"axis: {axis}")), [random_blob(2, 3)])
+
+
+def test_a_blob_without_values_to_multiply_gives_the_bias() -> None:
+    bottom = random_blob(2, 0)
+    layer = layer_of(text())
+    (top,) = run(layer, [bottom])
+    layer.run_backward([top], [True], [bottom])
+    np.testing.assert_array_equal(top.data, np.tile(layer.params[1].data, (2, 1)))
 
 
 def test_an_empty_batch_leaves_the_gradients_as_they_are() -> None:
