@@ -55,7 +55,7 @@ class ImageList:
 
 
 def read_image_list(source: str) -> ImageList:
-    """Reads a list of images. Blank lines, and blanks at the end of a line, do not count.
+    """Reads a list of images. Blank lines, and blanks at the ends of a line, do not count.
 
     Differs from Caffe, which takes 0 for a label that is missing or no number.
 
@@ -72,7 +72,7 @@ def read_image_list(source: str) -> ImageList:
 
 def _parse(line: str, number: int, source: str) -> ListedImage:
     try:
-        path, label = line.rsplit(maxsplit=1)
+        path, label = line.strip().rsplit(maxsplit=1)
         return ListedImage(path, int(label), number)
     except ValueError:
         raise InputError(

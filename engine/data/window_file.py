@@ -105,7 +105,7 @@ def read_window_file(
 
 
 class _Words:
-    """The words of a file, one after the other, whatever lines they are on."""
+    """The words of a file, one after the other, whatever lines they are on: as the original reads them."""
 
     def __init__(self, lines: Iterable[str], source: str) -> None:
         self._source = source
@@ -136,8 +136,10 @@ class _Words:
         return numbers
 
     def error(self, message: str) -> InputError:
-        """Makes an error that names the line."""
-        return InputError(f"the window file '{self._source}', line {self._line}: {message}", remedy=_FORMAT)
+        """Makes an error that names the last line that was read."""
+        return InputError(
+            f"the window file '{self._source}', read as far as line {self._line}: {message}", remedy=_FORMAT
+        )
 
 
 def _images(words: _Words) -> Iterator[tuple[str, NDArray[np.float64]]]:
