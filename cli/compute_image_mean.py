@@ -8,7 +8,7 @@ import click
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
-from farlayer.cli.options import BACKEND, Backend, log_level_option
+from farlayer.cli.options import BACKEND, Backend
 from farlayer.protos.errors import InputError
 
 
@@ -16,15 +16,14 @@ from farlayer.protos.errors import InputError
 @click.argument("input_db")
 @click.argument("output_file", required=False, default="")
 @BACKEND
-@log_level_option("WARNING")
 @click.pass_obj
-def compute_image_mean(screen: Screen, *, input_db: str, output_file: str, backend: Backend, log_level: str) -> None:
+def compute_image_mean(screen: Screen, *, input_db: str, output_file: str, backend: Backend) -> None:
     """Compute the mean of the images in INPUT_DB.
 
     It is written to OUTPUT_FILE, where one is given, for transform_param.mean_file; the mean of each channel, for
     mean_value, is told. Flags are those of Caffe's compute_image_mean, with one dash or two.
     """
-    screen.configure_logging(log_level)
+    screen.configure_logging("WARNING")
     if output_file and not Path(output_file).absolute().parent.is_dir():
         raise InputError(f"the folder of '{output_file}' does not exist", remedy="make it, or correct the path")
     run_mean(input_db, output_file, backend, screen)
@@ -44,8 +43,8 @@ def run_mean(input_db: str, output_file: str, backend: Backend, screen: Screen) 
     from farlayer.engine.data.mean_image import write_mean_image
 
     mean = MeanImage()
-    with counted(named_records(input_db, backend), "Adding", "images", screen) as records:
-        for name, value in records:
+    with named_records(input_db, backend) as records, counted(records, "Adding", "images", screen) as images:
+        for name, value in images:
             mean.add(value, name)
     image = mean.image()
     if output_file:

@@ -10,7 +10,7 @@ import click
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
-from farlayer.cli.options import BACKEND, Backend, log_level_option
+from farlayer.cli.options import BACKEND, Backend
 from farlayer.protos.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ class ConvertOptions:
 @click.option("--check-size", is_flag=True, help="Stop at an image that has another size than the first one.")
 @click.option("--encoded", is_flag=True, help="Keep images as files, which takes less room and more time to read.")
 @click.option("--encode-type", metavar="TYPE", default="", help="Kind of those files: jpg, png, ...")
-@log_level_option("WARNING")
 @click.pass_obj
 def convert_imageset(
     screen: Screen,
@@ -81,7 +80,6 @@ def convert_imageset(
     check_size: bool,
     encoded: bool,
     encode_type: str,
-    log_level: str,
 ) -> None:
     """Make the database DB_NAME from the images of LISTFILE.
 
@@ -89,7 +87,7 @@ def convert_imageset(
     Flags are those of Caffe's convert_imageset, with one dash or two. Images that cannot be read are left out, with a
     warning. Differs from Caffe: a run that fails leaves no database.
     """
-    screen.configure_logging(log_level)
+    screen.configure_logging("WARNING")
     options = ConvertOptions(
         root_folder=rootfolder,
         list_file=listfile,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -127,16 +128,12 @@ class MeanImage:
         return self._sum / np.float32(self.count)
 
 
-def named_records(source: str, backend: Backend) -> Iterator[tuple[str, bytes]]:
-    """Goes once over the records of a database: what each is called in errors, and its value.
+@contextmanager
+def named_records(source: str, backend: Backend) -> Iterator[Iterator[tuple[str, bytes]]]:
+    """Opens a database; inside `with` its records come once: what each is called in errors, and its value.
 
     Raises:
         InputError: the database cannot be read.
     """
-    database = open_database(source, backend)
-    try:
-        records: Iterable[Record] = database.records()
-        for key, value in records:
-            yield f"record '{key.decode('utf-8', 'backslashreplace')}' of '{source}'", value
-    finally:
-        database.close()
+    with closing(open_database(source, backend)) as database, closing(database.records()) as records:
+        yield ((f"record '{key.decode('utf-8', 'backslashreplace')}' of '{source}'", value) for key, value in records)

@@ -24,16 +24,16 @@ class LevelDBDatabase:
     def __init__(self, source: str) -> None:
         self._source = source
         with _errors(source):
-            self._database = _databases.take(source, _open)
+            self._shared = _databases.take(source, _open)
 
     def records(self) -> Generator[tuple[bytes, bytes]]:
         """See Database."""
-        with _errors(self._source), self._database.iterator(verify_checksums=True) as iterator:
+        with _errors(self._source), self._shared.handle.iterator(verify_checksums=True) as iterator:
             yield from iterator
 
     def close(self) -> None:
         """See Database."""
-        _databases.give_back(self._source)
+        self._shared.close()
 
 
 class LevelDBWriter:

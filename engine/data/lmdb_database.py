@@ -25,16 +25,16 @@ class LMDBDatabase:
     def __init__(self, source: str) -> None:
         self._source = source
         with _errors(source):
-            self._environment = _environments.take(source, _open_environment)
+            self._shared = _environments.take(source, _open_environment)
 
     def records(self) -> Generator[tuple[bytes, bytes]]:
         """See Database."""
-        with _errors(self._source), self._environment.begin() as transaction, transaction.cursor() as cursor:
+        with _errors(self._source), self._shared.handle.begin() as transaction, transaction.cursor() as cursor:
             yield from cursor.iternext()
 
     def close(self) -> None:
         """See Database."""
-        _environments.give_back(self._source)
+        self._shared.close()
 
 
 class LMDBWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from typing import NamedTuple, Protocol
 
@@ -83,6 +84,7 @@ class DatumSamples:
 
     def __init__(self, source: str, backend: Backend, decoder: DatumDecoder, *, labelled: bool) -> None:
         self._source = source
+        self._path = os.path.abspath(source)  # the working directory may change before the first batch
         self._backend = backend
         self._decoder = decoder
         self._labelled = labelled
@@ -113,7 +115,7 @@ class DatumSamples:
     def _restart(self) -> Record:
         """Goes to the first record."""
         if self._database is None:
-            self._database = open_database(self._source, self._backend)
+            self._database = open_database(self._path, self._backend)
         self._records = self._database.records()
         record = next(self._records, None)
         if record is None:

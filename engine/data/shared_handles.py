@@ -16,20 +16,31 @@ class SharedHandles:
         self._handles: dict[str, Any] = {}
         self._users: dict[str, int] = {}
 
-    def take(self, path: str, opener: Callable[[str], Any]) -> Any:  # noqa: ANN401  # whatever opener gives
-        """Gives the handle of a path, opened where nobody has it open; each take needs its give_back."""
+    def take(self, path: str, opener: Callable[[str], Any]) -> SharedHandle:
+        """Gives the handle of a path, opened where nobody has it open; its user closes it."""
         key = os.path.realpath(path)
         with self._lock:
             if key not in self._handles:
                 self._handles[key] = opener(path)
             self._users[key] = self._users.get(key, 0) + 1
-            return self._handles[key]
+            return SharedHandle(self._handles[key], lambda: self._give_back(key))
 
-    def give_back(self, path: str) -> None:
-        """Closes the handle of a path when its last user gives it back."""
-        key = os.path.realpath(path)
+    def _give_back(self, key: str) -> None:
         with self._lock:
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key]
                 self._handles.pop(key).close()
+
+
+class SharedHandle:
+    """One user's hold on a handle.
+
+    Attributes:
+        handle: the handle itself.
+        close: lets it go; to be called once.
+    """
+
+    def __init__(self, handle: Any, close: Callable[[], None]) -> None:  # noqa: ANN401  # whatever opener gives
+        self.handle = handle
+        self.close = close

@@ -82,6 +82,19 @@ def test_two_readers_share_a_database_and_read_independently(tmp_path: Path, bac
 
 
 @both
+def test_the_working_directory_may_change_while_a_database_is_open(
+    tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_database(tmp_path / "db", backend, RECORDS)
+    monkeypatch.chdir(tmp_path)
+    database = open_database("db", backend)
+    monkeypatch.chdir("/")
+    assert len(list(database.records())) == len(RECORDS)
+    database.close()
+    assert read(tmp_path / "db", backend) == RECORDS
+
+
+@both
 def test_after_an_error_nothing_is_left(tmp_path: Path, backend: Backend) -> None:
     def fail() -> None:
         with new_database(str(tmp_path / "db"), backend) as database:
