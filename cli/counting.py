@@ -30,21 +30,22 @@ def counted(
         FarlayerError: as it comes out of the block, with a note that says how many items were done with.
         Interrupted: with the same as its story.
     """
-    from rich.progress import track
+    from rich.progress import Progress
 
     done = 0
-    tracked = track(items, what, total=total, console=screen.err, transient=True, disable=not screen.is_live)
+    bar = Progress(console=screen.err, transient=True, disable=not screen.is_live)
 
     def count() -> Iterator[Item]:
         nonlocal done
-        for item in tracked:
+        for item in bar.track(items, total=total, description=what):
             interrupts.check()
             yield item
             done += 1
 
     progress = "{} of {} {}" if total is not None else "{0} {2}"
     try:
-        yield count()
+        with bar:
+            yield count()
     except Interrupted as interruption:
         interruption.story = f"interrupted after {progress.format(done, total, unit)}"
         raise

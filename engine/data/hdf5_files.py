@@ -87,7 +87,8 @@ class HDF5RowWriter:
 
     def close(self) -> None:
         """Completes the file."""
-        self._file.close()
+        with _errors(self._path):
+            self._file.close()
 
 
 def _dataset(file: Any, kind: Any, path: str, name: str) -> Any:  # noqa: ANN401  # h5py's

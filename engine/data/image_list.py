@@ -64,7 +64,7 @@ def read_image_list(source: str) -> ImageList:
     """
     text = read_file(source, "the list of images").decode("utf-8", "surrogateescape")
     lines = enumerate(text.split("\n"), start=1)
-    images = [_parse(line, number, source) for number, line in lines if not line.isspace() and line]
+    images = [_parse(line, number, source) for number, line in lines if line.strip()]
     if not images:
         raise InputError(f"the list of images '{source}' is empty", remedy="write a path and a label on each line")
     return ImageList(source, images)
@@ -74,8 +74,8 @@ def _parse(line: str, number: int, source: str) -> ListedImage:
     try:
         path, label = line.strip().rsplit(maxsplit=1)
         return ListedImage(path, int(label), number)
-    except ValueError:
+    except ValueError as error:
         raise InputError(
             f"line {number} of '{source}' is '{line.strip()}', expected a path and a label, which is a whole number",
             remedy="write a label behind each path; 0 where there is none",
-        ) from None
+        ) from error

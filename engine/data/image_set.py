@@ -70,13 +70,15 @@ class ImageSetConverter:
         if self.size is not None:
             pixels = self._library.resize(pixels, *self.size)
         own_kind = PurePath(image.path).suffix[1:].lower()
-        kind = self.encode_type or (own_kind if self.encoded else "")
-        if not kind:
+        kind = self.encode_type or own_kind
+        if not self.encoded and not self.encode_type:
             datum = datum_of_pixels(pixels, image.label)
         elif self.size is None and _same_kind(kind) == _same_kind(own_kind):
             datum = datum_of_file(content, image.label)
-        else:
+        elif kind:
             datum = datum_of_file(self._library.encode(pixels, kind), image.label)
+        else:
+            raise InputError(f"{name} has no suffix that says how to encode it", remedy="give --encode-type")
         return pixels.shape, datum.SerializeToString()
 
 

@@ -11,7 +11,7 @@ from farlayer.engine.data.datum import DatumDecoder
 from farlayer.engine.data.prefetch import BatchSource
 from farlayer.engine.data.samples import DatumSamples, SampleBatches
 from farlayer.engine.data.transformer import forced_color, read_transformer, transform_param_of
-from farlayer.engine.layers.data.data_source import positive
+from farlayer.engine.layers.data.data_source import given, positive
 from farlayer.engine.layers.data.prefetching_layer import PrefetchingLayer
 from farlayer.engine.registry import register
 from farlayer.protos import caffe_pb2
@@ -47,5 +47,6 @@ class DataLayer(PrefetchingLayer):
             logger.warning("layer '%s': data_param.rand_skip has no effect, as in Caffe 1.0", self.name)
         transform = transform_param_of(self.param, param)
         decoder = DatumDecoder("color" if param.force_encoded_color else forced_color(transform))
-        samples = DatumSamples(param.source, _BACKENDS[param.backend], decoder, labelled=num_top > 1)
+        source = given(self, param.source, "data_param.source")
+        samples = DatumSamples(source, _BACKENDS[param.backend], decoder, labelled=num_top > 1)
         return SampleBatches(samples, read_transformer(transform, self.param.phase, rng), batch_size)

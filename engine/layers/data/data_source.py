@@ -36,3 +36,14 @@ def positive(layer: Layer, value: int, field: str) -> int:
     if value < 1:
         raise layer.error(f"{field} is {value}, expected 1 or more", remedy=f"set {field}")
     return value
+
+
+def given(layer: Layer, value: str, field: str) -> str:
+    """Gives a path that has to be there.
+
+    Raises:
+        NetError: it is empty.
+    """
+    if not value:
+        raise layer.error(f"{field} is missing", remedy=f"set {field}")
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farlayer.engine.data.hdf5_rows import HDF5Rows, read_file_list
 from farlayer.engine.layer import Blobs, Layer
-from farlayer.engine.layers.data.data_source import named_errors, positive
+from farlayer.engine.layers.data.data_source import given, named_errors, positive
 from farlayer.engine.registry import register
 
 
@@ -25,8 +25,9 @@ class HDF5DataLayer(Layer):
         if self.param.HasField("transform_param"):
             raise self.error("transform_param is given, but HDF5 data are not transformed", remedy="remove it")
         batch_size = positive(self, param.batch_size, "hdf5_data_param.batch_size")
+        source = given(self, param.source, "hdf5_data_param.source")
         with named_errors(self):
-            files = read_file_list(param.source)
+            files = read_file_list(source)
             self._rows = HDF5Rows(files, self.param.top, self.context.rng if param.shuffle else None)
         for blob, shape in zip(top, self._rows.shapes, strict=True):
             blob.reshape(batch_size, *shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farlayer.engine.data.hdf5_files import HDF5RowWriter
 from farlayer.engine.layer import Blobs, Layer
-from farlayer.engine.layers.data.data_source import named_errors
+from farlayer.engine.layers.data.data_source import given, named_errors
 from farlayer.engine.registry import register
 
 
@@ -24,10 +24,9 @@ class HDF5OutputLayer(Layer):
     _writer: HDF5RowWriter | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        if not self.param.hdf5_output_param.file_name:
-            raise self.error("hdf5_output_param.file_name is missing", remedy="set file_name")
+        file_name = given(self, self.param.hdf5_output_param.file_name, "hdf5_output_param.file_name")
         with named_errors(self):
-            self._writer = HDF5RowWriter(self.param.hdf5_output_param.file_name)
+            self._writer = HDF5RowWriter(file_name)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         shapes = [blob.shape for blob in bottom]

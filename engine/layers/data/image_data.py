@@ -8,7 +8,7 @@ from farlayer.engine.data.image_list import read_image_list
 from farlayer.engine.data.prefetch import BatchSource
 from farlayer.engine.data.samples import ListedSamples, SampleBatches
 from farlayer.engine.data.transformer import read_transformer, transform_param_of
-from farlayer.engine.layers.data.data_source import positive
+from farlayer.engine.layers.data.data_source import given, positive
 from farlayer.engine.layers.data.prefetching_layer import PrefetchingLayer
 from farlayer.engine.registry import register
 
@@ -35,7 +35,7 @@ class ImageDataLayer(PrefetchingLayer):
             raise self.error(
                 f"new_height is {param.new_height} and new_width {param.new_width}", remedy="set both, or none"
             )
-        images = read_image_list(param.source)
+        images = read_image_list(given(self, param.source, "image_data_param.source"))
         skip = int(rng.integers(param.rand_skip)) if param.rand_skip else 0
         if skip >= len(images.images):
             raise self.error(

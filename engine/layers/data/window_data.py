@@ -9,7 +9,7 @@ from farlayer.engine.data.transformer import Transformer, read_transformer, tran
 from farlayer.engine.data.window_batches import WindowBatches
 from farlayer.engine.data.window_crop import WindowCrop
 from farlayer.engine.data.window_file import read_window_file
-from farlayer.engine.layers.data.data_source import positive
+from farlayer.engine.layers.data.data_source import given, positive
 from farlayer.engine.layers.data.prefetching_layer import PrefetchingLayer
 from farlayer.engine.registry import register
 
@@ -49,9 +49,8 @@ class WindowDataLayer(PrefetchingLayer):
             raise self.error(f"fg_fraction is {param.fg_fraction}, expected 0 to 1", remedy="choose a share")
         transformer = read_transformer(transform, self.param.phase, rng)
         self._check_mean(transformer, crop_size)
-        background, foreground = read_window_file(
-            param.source, param.root_folder, param.fg_threshold, param.bg_threshold
-        )
+        source = given(self, param.source, "window_data_param.source")
+        background, foreground = read_window_file(source, param.root_folder, param.fg_threshold, param.bg_threshold)
         return WindowBatches(
             background,
             foreground,

@@ -80,6 +80,16 @@ def test_encoded_images_that_are_resized_are_encoded_anew(images: ImageList) -> 
     assert second.data.startswith(b"\xff\xd8")
 
 
+def test_a_file_without_a_suffix_is_kept_as_it_is_and_encoded_anew_only_with_a_type(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", image(4, 5)).rename(tmp_path / "a")
+    images = ImageList(str(tmp_path / "list"), [ListedImage("a", 1, 1)])
+    assert datums(images, encoded=True)[0].data == (tmp_path / "a").read_bytes()
+    assert datums(images, encode_type="jpg", size=(3, 3))[0].data.startswith(b"\xff\xd8")
+    (error,) = ImageSetConverter(f"{tmp_path}/", encoded=True, size=(3, 3)).records(images)
+    assert isinstance(error, InputError)
+    assert "has no suffix" in error.message
+
+
 def test_an_image_that_cannot_be_read_is_left_out(images: ImageList) -> None:
     folder = Path(images.source).parent
     (folder / "a.png").unlink()

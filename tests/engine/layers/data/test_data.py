@@ -205,6 +205,7 @@ def test_a_database_that_is_empty_is_refused(tmp_path: Path) -> None:
         ("batch_size: 0", "data_param.batch_size is 0, expected 1 or more"),
         ("", "data_param.batch_size is 0"),
         ('batch_size: 1 source: "/nowhere/db" backend: LMDB', "the database '/nowhere/db' does not exist"),
+        ("batch_size: 1", "data_param.source is missing"),
         ('batch_size: 1 source: "/nowhere/db"', "the database '/nowhere/db' does not exist"),
     ],
 )

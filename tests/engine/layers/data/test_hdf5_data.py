@@ -143,6 +143,7 @@ def test_datasets_that_do_not_fit_are_refused(tmp_path: Path, datasets: dict[str
     ("text", "message"),
     [
         (hdf5_data(Path("/nowhere/list")), "the list of HDF5 files: cannot read '/nowhere/list'"),
+        ('type: "HDF5Data" top: "data" hdf5_data_param { batch_size: 1 }', "hdf5_data_param.source is missing"),
         (hdf5_data(Path("/nowhere/list"), ""), "batch_size is 0, expected 1 or more"),
         (hdf5_data(Path("x")) + " transform_param { scale: 2 }", "transform_param is given, but HDF5 data are not"),
     ],

@@ -165,6 +165,11 @@ def test_bad_parameters_are_refused(folder: Path, more: str, message: str) -> No
         labels(str(param), 0)
 
 
+def test_a_list_is_needed() -> None:
+    with pytest.raises(NetError, match=r"^layer 'l' \(ImageData\): image_data_param.source is missing"):
+        labels('type: "ImageData"', 0)
+
+
 def test_empty_lists_and_lines_without_a_label_are_refused(folder: Path) -> None:
     (folder / "list.txt").write_text("i0.png 1\ni1.png\n")
     with pytest.raises(NetError, match=r"line 2 of '.*list\.txt' is 'i1\.png', expected a path and a label"):

@@ -222,6 +222,8 @@ def test_a_crop_size_and_a_window_file_are_needed(folder: Path) -> None:
         batches(window_data(folder, crop_size=0), 0)
     with pytest.raises(NetError, match=r"^layer 'l' \(WindowData\): cannot read the window file '/nowhere/w'"):
         batches(window_data(folder, source="/nowhere/w"), 0)
+    with pytest.raises(NetError, match=r"^layer 'l' \(WindowData\): window_data_param.source is missing"):
+        batches('type: "WindowData" window_data_param { batch_size: 1 crop_size: 3 }', 0)
 
 
 def test_two_tops_are_needed(folder: Path) -> None:
