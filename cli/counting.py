@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from farlayer.cli.console import Screen
@@ -33,18 +33,18 @@ def counted(
     from rich.progress import Progress
 
     done = 0
-    bar = Progress(console=screen.err, transient=True, disable=not screen.is_live)
+    bar = Progress(console=screen.err, transient=True)
 
     def count() -> Iterator[Item]:
         nonlocal done
-        for item in bar.track(items, total=total, description=what):
+        for item in bar.track(items, total=total, description=what) if screen.is_live else items:
             interrupts.check()
             yield item
             done += 1
 
     progress = "{} of {} {}" if total is not None else "{0} {2}"
     try:
-        with bar:
+        with bar if screen.is_live else nullcontext():
             yield count()
     except Interrupted as interruption:
         interruption.story = f"interrupted after {progress.format(done, total, unit)}"
