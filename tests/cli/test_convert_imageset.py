@@ -14,6 +14,7 @@ from farlayer.engine.data.image_set import named_records
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import InputError
 from tests.cli.command import Result, environment, farlayer, running
+from tests.cli.terminal import CTRL_C, terminal
 from tests.engine.data.support import image, write_png
 
 COUNT = 5
@@ -153,3 +154,13 @@ def test_an_interruption_is_told_with_how_far_it_came_and_leaves_nothing(folder:
     assert "Traceback" not in result.err
     assert not list(folder.glob("*db*"))
     assert not list(folder.glob(".db*"))
+
+
+def test_a_terminal_shows_a_bar_which_is_gone_before_the_end_is_told(folder: Path) -> None:
+    os.mkfifo(folder / "images" / "waits.png")
+    (folder / "list.txt").write_text("0.png 0\nwaits.png 1\n")
+    with terminal("convert-imageset", "images/", "list.txt", "db", cwd=folder) as shown:
+        shown.wait_for(r"Converting \S+ +50%")
+        shown.type(CTRL_C)
+        assert shown.end() == 1
+        assert re.search(r"interrupted after 1 of 2 images\s*$", shown.text), shown.text
