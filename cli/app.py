@@ -10,7 +10,9 @@ from importlib.metadata import version
 
 import click
 
+from farlayer.cli.compute_image_mean import compute_image_mean
 from farlayer.cli.console import Screen
+from farlayer.cli.convert_imageset import convert_imageset
 from farlayer.cli.doctor import doctor
 from farlayer.cli.failures import tell_bug, tell_failure, tell_interruption
 from farlayer.cli.serve import serve
@@ -27,7 +29,7 @@ def farlayer() -> None:
     """Train and test Caffe nets whose Python layers run in worker processes."""
 
 
-for _command in (train, test, serve, doctor, upgrade_net):
+for _command in (train, test, serve, doctor, upgrade_net, convert_imageset, compute_image_mean):
     farlayer.add_command(_command)
 
 

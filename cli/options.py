@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import click
 
@@ -109,6 +109,10 @@ def log_level_option(default: str) -> Callable[[Callable[..., object]], Callable
     )
 
 
+Backend = Literal["lmdb", "leveldb"]
+BACKEND = click.option(
+    "--backend", type=click.Choice(["lmdb", "leveldb"]), default="lmdb", show_default=True, help="Kind of the database."
+)
 PYTHON = click.option(
     "--python",
     metavar="PATH",
