@@ -55,6 +55,7 @@ class Net:
         outputs: names of the blobs that no layer reads, sorted, as Caffe does.
         learnable: the distinct params with their multipliers.
         check_finite: whether forward looks for the origin of a loss that is not finite.
+        debug_info: whether passes log the mean absolute value of every blob that they write.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Net:
         learnable: Sequence[LearnableParam],
         *,
         check_finite: bool = False,
+        debug_info: bool = False,
     ) -> None:
         self.name = name
         self.phase = phase
@@ -76,6 +78,7 @@ class Net:
         self.outputs = list(outputs)
         self.learnable = list(learnable)
         self.check_finite = check_finite
+        self.debug_info = debug_info
 
     @property
     def layers(self) -> list[Layer]:
