@@ -122,6 +122,11 @@ class Solver(ABC):
         """
         self._stop_requested = True
 
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether a stop was asked for that has not come yet."""
+        return self._stop_requested
+
     def request_snapshot(self) -> None:
         """Asks for a snapshot after the running iteration, or the running pass of a test.
 
