@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from farlayer.engine.wire import Chunk
 from farlayer.protos.errors import SnapshotError
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HDF5_SUFFIX = ".h5"
@@ -44,18 +47,18 @@ def written_whole(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def write_atomically(path: Path, chunks: Iterable[Chunk]) -> None:
+def write_atomically(path: Path, *content: Chunk) -> None:
     """Writes a file from its pieces, whole or not at all.
 
     Raises:
         SnapshotError: the folder is missing, not writable, or full.
     """
     with written_whole(path) as temporary, temporary.open("wb") as file:
-        file.writelines(chunks)
+        file.writelines(content)
 
 
 @contextmanager
-def decoding(path: Path, what: str, *, kind: str, remedy: str) -> Iterator[memoryview]:
+def decoding(path: Path, what: str, *, kind: str, remedy: str) -> Iterator[bytes]:
     """Reads a file and gives its bytes; says of the file what is wrong with the message that is read from them.
 
     Args:
@@ -72,11 +75,22 @@ def decoding(path: Path, what: str, *, kind: str, remedy: str) -> Iterator[memor
     except OSError as error:
         raise cannot_read(path, what, error) from error
     try:
-        yield memoryview(content)
+        yield content
     except DecodeError as error:
         raise SnapshotError(
             f"the {what} '{path}' is truncated or no {kind} ({len(content)} bytes)", remedy=remedy
         ) from error
+
+
+def read_message(path: Path, message: AnyMessage, what: str, *, kind: str, remedy: str) -> AnyMessage:
+    """Reads a file into a message, which is returned; for what holds few numbers. Arguments are those of `decoding`.
+
+    Raises:
+        SnapshotError: it cannot be read, or is damaged.
+    """
+    with decoding(path, what, kind=kind, remedy=remedy) as content:
+        message.ParseFromString(content)
+    return message
 
 
 def is_hdf5(path: Path, what: str) -> bool:

@@ -40,7 +40,7 @@ def read(path: Path) -> list[StoredLayer]:
         SnapshotError: it is missing, truncated or no .caffemodel.
     """
     with decoding(path, "weights file", kind=".caffemodel", remedy=_REMEDY) as content:
-        layers = read_layers(content)
+        layers = read_layers(memoryview(content))
     if not layers:
         raise SnapshotError(
             f"the weights file '{path}' holds no layers ({path.stat().st_size} bytes)",
@@ -69,7 +69,7 @@ def write(net: Net, path: Path, *, with_diff: bool) -> None:
 
     Source: Caffe, src/caffe/net.cpp (ToProto).
     """
-    write_atomically(path, serialized(net, with_diff=with_diff))
+    write_atomically(path, *serialized(net, with_diff=with_diff))
 
 
 def serialized(net: Net, *, with_diff: bool = False) -> Iterator[Chunk]:

@@ -23,7 +23,7 @@ def write(path: Path, numbers: caffe_pb2.SolverState, history: Sequence[Blob]) -
     chunks: list[Chunk] = [numbers.SerializeToString()]
     for blob in history:
         chunks += nested(_HISTORY, write_blob(blob))
-    write_atomically(path, chunks)
+    write_atomically(path, *chunks)
 
 
 def read(path: Path) -> tuple[caffe_pb2.SolverState, list[StoredBlob]]:
@@ -33,5 +33,5 @@ def read(path: Path) -> tuple[caffe_pb2.SolverState, list[StoredBlob]]:
         SnapshotError: it is missing, truncated or no solver state.
     """
     with decoding(path, "solver state", kind=".solverstate", remedy="take an earlier snapshot") as content:
-        large, rest = take_out(content, (_HISTORY,))
+        large, rest = take_out(memoryview(content), (_HISTORY,))
         return caffe_pb2.SolverState.FromString(rest), [read_blob(blob) for blob in large.get(_HISTORY, ())]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.message import DecodeError
 
-from farlayer.engine.files import decoding, is_hdf5, write_atomically, written_whole
+from farlayer.engine.files import decoding, is_hdf5, read_message, write_atomically, written_whole
+from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
 
 READ = {"kind": ".caffemodel", "remedy": "download it again"}
@@ -14,22 +15,22 @@ READ = {"kind": ".caffemodel", "remedy": "download it again"}
 def test_a_written_file_replaces_the_old_one_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "f"
     for content in (b"old", b"new"):
-        write_atomically(path, [content[:1], memoryview(content)[1:]])
+        write_atomically(path, content[:1], memoryview(content)[1:])
         with decoding(path, "file", **READ) as read:
-            assert bytes(read) == content
+            assert read == content
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f"
-    write_atomically(path, [b"old"])
+    write_atomically(path, b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(SnapshotError, match=r"cannot write .*f': No space left on device") as caught:
-        write_atomically(path, [b"new"])
+        write_atomically(path, b"new")
     assert caught.value.remedy
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -48,7 +49,7 @@ def test_an_error_of_the_writer_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="No such file or directory"):
-        write_atomically(tmp_path / "missing" / "f", [b""])
+        write_atomically(tmp_path / "missing" / "f", b"")
 
 
 def test_too_many_open_files_have_another_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +58,7 @@ def test_too_many_open_files_have_another_remedy(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("os.fsync", too_many)
     with pytest.raises(SnapshotError) as caught:
-        write_atomically(tmp_path / "f", [b""])
+        write_atomically(tmp_path / "f", b"")
     assert "ulimit -n" in caught.value.remedy
 
 
@@ -81,6 +82,15 @@ def test_what_cannot_be_decoded_is_told_with_the_file(tmp_path: Path) -> None:
     ):
         raise DecodeError("at byte 1")
     assert caught.value.remedy == "download it again"
+
+
+def test_a_message_is_read_or_told(tmp_path: Path) -> None:
+    expected = caffe_pb2.NetState(level=3)
+    (tmp_path / "f").write_bytes(expected.SerializeToString())
+    assert read_message(tmp_path / "f", caffe_pb2.NetState(), "file", **READ) == expected
+    (tmp_path / "f").write_bytes(b"\x1a\x05")
+    with pytest.raises(SnapshotError, match="truncated or no"):
+        read_message(tmp_path / "f", caffe_pb2.NetState(), "file", **READ)
 
 
 @pytest.mark.parametrize(
