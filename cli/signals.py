@@ -53,7 +53,7 @@ class Interrupts:
             yield
         finally:
             self._handler = None
-            signal.signal(signal.SIGHUP, before)
+            signal.signal(signal.SIGHUP, before if before is not None else signal.SIG_DFL)
 
     def raise_now(self) -> None:
         """Raises `Interrupted` as a signal would: the next one ends the process.
@@ -82,7 +82,8 @@ class Interrupts:
             self.check()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._handler is not None and not self.came and self._handler(number):
+        # While things are being ended, the end of the terminal does not hurry them.
+        if self._handler is not None and (not self.came or number == signal.SIGHUP) and self._handler(number):
             return
         if self.came:
             if os.isatty(2):
