@@ -23,7 +23,7 @@ class TestOptions:
 
     Attributes:
         model: path of the net's definition.
-        weights: paths of .caffemodel files.
+        weights: paths of .caffemodel or .caffemodel.h5 files.
         iterations: how many batches to run.
         phase: "TRAIN" or "TEST".
         level, stages: for include and exclude rules.
@@ -48,7 +48,7 @@ class TestOptions:
 
 @click.command(cls=CaffeCommand, short_help="Score a trained net.")
 @click.option("--model", metavar="FILE", required=True, help="The net's definition, a prototxt.")
-@click.option("--weights", metavar="FILE,...", required=True, help="Its trained weights (.caffemodel).")
+@click.option("--weights", metavar="FILE,...", required=True, help="Its trained weights (.caffemodel, .h5).")
 @click.option(
     "--iterations", type=click.IntRange(min=1), default=_CAFFE_ITERATIONS, show_default=True, help="Batches to run."
 )
