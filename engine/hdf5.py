@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,28 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.files import written_whole
+from farlayer.engine.optional import need
 from farlayer.protos.errors import SnapshotError
 
 Group: TypeAlias = Any
 """h5py has no types."""
-
-
-def require_h5py(purpose: str) -> Any:  # noqa: ANN401  # the module, which has no types
-    """Imports h5py.
-
-    Args:
-        purpose: what needs it, for the error.
-
-    Raises:
-        SnapshotError: it is not installed, or does not work.
-    """
-    try:
-        return importlib.import_module("h5py")
-    except ImportError as error:
-        raise SnapshotError(
-            f"{purpose} needs the package h5py, which cannot be imported: {error}",
-            remedy="pip install 'farlayer[hdf5]'",
-        ) from error
 
 
 @contextmanager
@@ -46,9 +28,10 @@ def reading(path: Path, what: str, *, remedy: str) -> Iterator[Group]:
         remedy: what to do where it is damaged.
 
     Raises:
+        InputError: h5py is not installed.
         SnapshotError: it cannot be opened, or is damaged where it was read.
     """
-    h5py = require_h5py(f"the {what} '{path}'")
+    h5py = need("h5py", f"the {what} '{path}'")
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -61,9 +44,10 @@ def writing(path: Path) -> Iterator[Group]:
     """Opens a file to write, which is there behind `with`: whole, or not at all.
 
     Raises:
+        InputError: h5py is not installed.
         SnapshotError: it cannot be written.
     """
-    h5py = require_h5py(f"writing '{path}'")
+    h5py = need("h5py", f"writing '{path}'")
     try:
         with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
             yield file
@@ -73,7 +57,7 @@ def writing(path: Path) -> Iterator[Group]:
 
 def is_group(item: object) -> bool:
     """Whether what a group holds under a name is a group itself."""
-    return isinstance(item, require_h5py("reading HDF5").Group)
+    return isinstance(item, need("h5py", "reading HDF5").Group)
 
 
 def numbers_of(group: Group, name: str, where: str) -> NDArray[np.generic]:

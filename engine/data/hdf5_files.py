@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.engine.data.optional import need
+from farlayer.engine.optional import need
 from farlayer.engine.scratch import Scratch
 from farlayer.protos.errors import InputError
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.data.opencv_images import OpenCVImages
-from farlayer.engine.data.optional import find, install
 from farlayer.engine.data.pillow_images import PillowImages
+from farlayer.engine.optional import find, install
 from farlayer.protos.errors import InputError
 
 Pixels: TypeAlias = NDArray[np.uint8]

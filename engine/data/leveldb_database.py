@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from farlayer.engine.data.optional import need
 from farlayer.engine.data.shared_handles import SharedHandles
+from farlayer.engine.optional import need
 from farlayer.protos.errors import InputError
 
 # Those of Caffe's tools.

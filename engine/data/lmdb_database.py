@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from farlayer.engine.data.optional import need
 from farlayer.engine.data.shared_handles import SharedHandles
+from farlayer.engine.optional import need
 from farlayer.protos.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from farlayer.engine.data.optional import need
+from farlayer.engine.optional import need
 from farlayer.protos.errors import InputError
 
 if TYPE_CHECKING:

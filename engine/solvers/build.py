@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from farlayer.engine.hdf5 import require_h5py
 from farlayer.engine.net import Net
 from farlayer.engine.net_builder import build_net
+from farlayer.engine.optional import need
 from farlayer.engine.solvers.adadelta import AdaDeltaSolver
 from farlayer.engine.solvers.adagrad import AdaGradSolver
 from farlayer.engine.solvers.adam import AdamSolver, AdamWSolver
@@ -176,7 +176,7 @@ def _check_snapshots(param: caffe_pb2.SolverParameter) -> None:
     if not param.snapshot and not (param.snapshot_after_train and param.snapshot_prefix):
         return
     if param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
-        require_h5py("snapshot_format: HDF5")
+        need("h5py", "snapshot_format: HDF5")
     if not param.snapshot_prefix:
         raise NetError("solver: snapshot is given, but snapshot_prefix is not", remedy="set snapshot_prefix")
     folder = Path(param.snapshot_prefix + "_").parent

@@ -9,7 +9,8 @@ import numpy as np
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.blob_proto import StoredBlob
-from farlayer.engine.hdf5 import Group, is_group, numbers_of, reading, require_h5py, writing
+from farlayer.engine.hdf5 import Group, is_group, numbers_of, reading, writing
+from farlayer.engine.optional import need
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
 
@@ -73,7 +74,7 @@ def _read_number(numbers: caffe_pb2.SolverState, file: Group, name: str, where: 
 
 def _write_text(file: Group, name: str, text: str) -> None:
     """Writes a string as Caffe reads it: of fixed length, with a zero byte at its end."""
-    h5py = require_h5py("writing HDF5")
+    h5py = need("h5py", "writing HDF5")
     content = text.encode()
     text_type = h5py.h5t.C_S1.copy()
     text_type.set_size(len(content) + 1)

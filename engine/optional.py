@@ -1,4 +1,4 @@
-"""Packages that only some data needs: imported at first use; where one is missing, the error names the extra."""
+"""Packages that only some files need: imported at first use; where one is missing, the error names the extra."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from farlayer.engine.data.optional import find, need
+from farlayer.engine.optional import find, need
 from farlayer.protos.errors import InputError
 
 
