@@ -1,15 +1,17 @@
-"""Windows of a batch unrolled into the columns of a matrix, and folded back.
+"""Windows of images unrolled into the columns of a matrix, and folded back.
 
-The sample axis comes last in every array here: with many small images the innermost runs stay long, which is what
-both copies and the one matrix product over the whole batch need.
+The sample axis comes last in every array here. With one sample that is the image as it lies in its blob; with many
+small images the innermost runs stay long, which is what both copies and the one matrix product over them need.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from farlayer.engine.layers.vision.spatial import Window
@@ -37,13 +39,19 @@ def im2col(padded: Array, window: Window, columns: Array) -> None:
         window: the kernel and its steps.
         columns: what is written, shape (channels, kernel axes..., output axes..., n).
     """
-    for element, view in _views(padded, window, columns):
-        columns[element] = view
+    channel_stride, *spatial_strides, sample_stride = padded.strides
+    strides = (
+        channel_stride,
+        *map(math.prod, zip(spatial_strides, window.dilation)),
+        *map(math.prod, zip(spatial_strides, window.stride)),
+        sample_stride,
+    )
+    # One copy over all axes: NumPy walks them in C, where a loop over the kernel would do it in Python.
+    np.copyto(columns, as_strided(padded, columns.shape, strides, writeable=False))
 
 
 def col2im(columns: Array, window: Window, padded: Array) -> None:
-    """Sets each place to the sum of the column elements that came from it: the transpose of `im2col`."""
-    padded.fill(0)
+    """Adds to each place the column elements that came from it: the transpose of `im2col`."""
     for element, view in _views(padded, window, columns):
         np.add(view, columns[element], out=view)
 

@@ -26,7 +26,7 @@ def test_col2im_is_the_transpose_of_im2col(problem: tuple[Window, tuple[int, ...
     x = rng.integers(-4, 5, (channels, *padded_shape(spatial, window), num)).astype(np.float32)
     shape = (channels, *window.kernel, *window.output_shape(spatial), num)
     c = rng.integers(-4, 5, shape).astype(np.float32)
-    columns, folded = np.empty(shape, np.float32), np.empty_like(x)
+    columns, folded = np.empty(shape, np.float32), np.zeros_like(x)
     im2col(x, window, columns)
     col2im(c, window, folded)
     assert np.vdot(columns, c) == np.vdot(x, folded)
