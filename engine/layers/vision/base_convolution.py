@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Layer
-from farlayer.engine.layers.vision.correlation import Correlation, Geometry, UnrolledCorrelation
+from farlayer.engine.layers.vision.correlation import Correlation, Geometry, unrolled_correlation
 from farlayer.engine.layers.vision.spatial import read_window
 
 Array = NDArray[np.float32]
@@ -100,7 +100,7 @@ class BaseConvolutionLayer(Layer):
         return self.param.convolution_param.group
 
     def _make_correlation(self, geometry: Geometry) -> Correlation:
-        return UnrolledCorrelation(geometry, self.workspace)
+        return unrolled_correlation(geometry, self.workspace)
 
     def _samples(self, array: Array) -> Array:
         """A blob's array as (samples, channels, spatial axes...)."""
@@ -112,4 +112,5 @@ class BaseConvolutionLayer(Layer):
     def _add_bias_gradient(self, top_diff: Array) -> None:
         if self._bias_term and self.param_propagate_down[1]:
             diff = self.params[1].diff
-            np.add(diff, top_diff.sum(axis=(0, *range(2, top_diff.ndim))), out=diff)
+            values = top_diff.reshape(self._correlated.num, self._num_output, math.prod(top_diff.shape[2:]))
+            np.add(diff, np.einsum("nop->o", values), out=diff)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +19,11 @@ Array = NDArray[np.float32]
 _PART_VALUES = 1 << 18
 """Columns are made in parts of about this many values (1 MiB): the product then finds them in the cache, and memory
 does not grow with image and batch."""
+_PART_PLACES = 256
+"""... but of no fewer places, since each product reads all filters anew."""
 _SMALL_MAP = 256
-"""Maps of fewer places are computed for several samples together: alone they are too narrow for a fast product (50
-filters of 500 values at 64 places: 53 GFLOP/s alone, 140 together)."""
+"""Samples with fewer places are computed together: alone they are too narrow for a fast product (50 filters of 500
+values at 64 places: 53 GFLOP/s alone, 140 together)."""
 _SMALL_POINTWISE_MAP = 32
 """The same for 1x1 filters, where samples alone need no copy at all."""
 _GRADIENT_VALUES = 1 << 20
@@ -83,12 +85,17 @@ class Correlation(Protocol):
         """Adds the gradient that the filters have when the maps are given as the gradient of `to_maps`."""
 
 
-class UnrolledCorrelation:
-    """Correlation as products of matrices: filters times windows unrolled into columns.
+def unrolled_correlation(geometry: Geometry, workspace: Scratch) -> Correlation:
+    """Correlation by NumPy: windows unrolled into columns, and products of matrices."""
+    few = _SMALL_POINTWISE_MAP if geometry.window.is_identity else _SMALL_MAP
+    together = geometry.num > 1 and geometry.num_places < few
+    return TogetherCorrelation(geometry, workspace) if together else UnrolledCorrelation(geometry, workspace)
 
-    Inside, the sample axis comes last. Of one sample that is a view of the blob, and large maps are computed so,
-    sample by sample and some rows at a time, straight into their place. Small ones are copied there and back for
-    several samples together.
+
+class UnrolledCorrelation:
+    """Correlation as a product of matrices for each sample, read from and written to the blobs themselves.
+
+    It goes by parts: as many samples as fit the bound, or some rows of one sample.
     """
 
     def __init__(self, geometry: Geometry, workspace: Scratch) -> None:
@@ -98,142 +105,162 @@ class UnrolledCorrelation:
         self._pointwise = geometry.window.is_identity
         self._pads = any(geometry.window.pad)
         self._num_rows = geometry.places[0] if geometry.places else 1
-        self._samples_a_part, self._rows_a_part = self._plan()
+        self._row_places = geometry.num_places // self._num_rows
+        self._samples, self._rows = self._plan()
 
     def _plan(self) -> tuple[int, int]:
+        """How many samples, and how many rows of the first spatial axis of the maps, are a part."""
         geometry = self._geometry
-        values_a_row = max(geometry.column_values * geometry.num_places // self._num_rows, 1)
-        if geometry.num_places >= (_SMALL_POINTWISE_MAP if self._pointwise else _SMALL_MAP):
-            return 1, self._num_rows if self._pointwise else max(1, _PART_VALUES // values_a_row)
-        # Filters are read anew for each part. Where they are large, so is the net, and parts may be.
-        held = geometry.num_maps * geometry.filter_values + geometry.num * (
-            geometry.channels * math.prod(geometry.image) + geometry.num_maps * geometry.num_places
-        )
-        return max(1, max(_PART_VALUES, held // 8) // (values_a_row * self._num_rows)), self._num_rows
+        if self._pointwise:
+            return max(geometry.num, 1), self._num_rows
+        places = max(_PART_PLACES, _PART_VALUES // geometry.column_values)
+        return max(1, places // geometry.num_places), max(1, min(places // self._row_places, self._num_rows))
 
     def to_maps(self, images: Array, filters: Array, biases: Array | None, maps: Array) -> None:
         """See Correlation."""
         matrices = self._filter_matrices(filters)
         bias_columns = None if biases is None else biases.reshape(self._geometry.group, -1, 1)
         for samples in self._sample_parts():
-            padded = self._take_images(images[samples], load=True)
-            results = self._take_maps(maps[samples], load=False)
+            padded = self._pad(images[samples])
             for rows in self._row_parts():
-                out = self._rows_of(results, rows)
+                out = self._map_matrices(maps[samples], rows)
                 np.matmul(matrices, self._unroll(padded, rows), out=out)
                 if bias_columns is not None:
                     np.add(out, bias_columns, out=out)
-            self._give_maps(results, maps[samples])
 
     def to_images(self, maps: Array, filters: Array, images: Array) -> None:
         """See Correlation."""
         transposed = self._filter_matrices(filters).swapaxes(1, 2)
         for samples in self._sample_parts():
-            padded = self._take_images(images[samples], load=False)
-            weights = self._take_maps(maps[samples], load=True)
+            part = images[samples]
+            padded = self._padded(part)
+            if not self._pointwise:
+                padded.fill(0)
             for rows in self._row_parts():
                 columns = self._columns(padded, rows)
-                np.matmul(transposed, self._rows_of(weights, rows), out=self._matrices(columns))
+                np.matmul(transposed, self._map_matrices(maps[samples], rows), out=self._matrices(columns))
                 if not self._pointwise:
                     col2im(columns, self._window, self._band(padded, rows))
-            self._give_images(padded, images[samples])
+            if self._pads:
+                part[...] = interior(padded, self._window)
 
     def add_filter_gradient(self, images: Array, maps: Array, gradient: Array) -> None:
         """See Correlation."""
         total = self._filter_matrices(gradient)
-        step = max(32, _GRADIENT_VALUES // max(self._geometry.column_values, 1))
+        block = max(32, _GRADIENT_VALUES // self._geometry.column_values)
         for samples in self._sample_parts():
-            padded = self._take_images(images[samples], load=True)
-            weights = self._take_maps(maps[samples], load=True)
+            padded = self._pad(images[samples])
             for rows in self._row_parts():
-                transposed = self._unroll(padded, rows).swapaxes(1, 2)
-                for start in range(0, total.shape[1], step):
-                    target = total[:, start : start + step]
+                transposed = self._unroll(padded, rows).swapaxes(2, 3)
+                weights = self._map_matrices(maps[samples], rows)
+                for start in range(0, total.shape[1], block):
+                    target = total[:, start : start + block]
                     share = self._workspace.array("gradient", target.shape)
-                    np.matmul(self._rows_of(weights, rows)[:, start : start + step], transposed, out=share)
-                    np.add(target, share, out=target)
-
-    # Parts
+                    for sample in range(len(weights)):
+                        np.matmul(weights[sample, :, start : start + block], transposed[sample], out=share)
+                        np.add(target, share, out=target)
 
     def _sample_parts(self) -> Iterator[slice]:
-        step = self._samples_a_part
-        return (slice(start, start + step) for start in range(0, self._geometry.num, step))
+        return (slice(start, start + self._samples) for start in range(0, self._geometry.num, self._samples))
 
     def _row_parts(self) -> Iterator[slice]:
-        """Parts of the first spatial axis of the maps."""
-        step, end = self._rows_a_part, self._num_rows
-        return (slice(start, min(start + step, end)) for start in range(0, end, step))
-
-    def _rows_of(self, matrices: Array, rows: slice) -> Array:
-        """The columns of map matrices that belong to some rows."""
-        values = matrices.shape[2] // self._num_rows
-        return matrices[:, :, rows.start * values : rows.stop * values]
-
-    def _band(self, padded: Array, rows: slice) -> Array:
-        """The part of padded images that the windows of some rows begin in."""
-        return padded[:, rows.start * self._window.stride[0] :]
-
-    # Samples last
-
-    def _take_images(self, images: Array, *, load: bool) -> Array:
-        """Images with their padding, (channels, padded axes..., n): as they are, or all zero where not loaded."""
-        last = np.moveaxis(images, 0, -1)
-        padded = last
-        if self._copies_images(images):
-            spatial = padded_shape(self._geometry.image, self._window)
-            padded = self._workspace.array("padded", (self._geometry.channels, *spatial, len(images)))
-        if self._pads or not (load or self._pointwise):
-            padded.fill(0)
-        if load and padded is not last:
-            np.copyto(interior(padded, self._window), last)
-        return padded
-
-    def _give_images(self, padded: Array, images: Array) -> None:
-        if self._copies_images(images):
-            images[...] = np.moveaxis(interior(padded, self._window), -1, 0)
-
-    def _copies_images(self, images: Array) -> bool:
-        return self._pads or len(images) > 1
-
-    def _take_maps(self, maps: Array, *, load: bool) -> Array:
-        """Maps as one matrix a group, (group, maps of it, places * n)."""
-        last = np.moveaxis(maps, 0, -1)
-        if len(maps) > 1:
-            copy = self._workspace.array("maps", last.shape)
-            if load:
-                np.copyto(copy, last)
-            last = copy
-        return last.reshape(self._geometry.group, self._geometry.num_maps // self._geometry.group, -1)
-
-    def _give_maps(self, matrices: Array, maps: Array) -> None:
-        if len(maps) > 1:
-            maps[...] = np.moveaxis(matrices.reshape(*maps.shape[1:], len(maps)), -1, 0)
-
-    # Columns
+        starts = range(0, self._num_rows, self._rows)
+        return (slice(start, min(start + self._rows, self._num_rows)) for start in starts)
 
     def _filter_matrices(self, filters: Array) -> Array:
-        """Filters as one matrix a group, (group, filters of it, filter values)."""
-        return filters.reshape(self._geometry.group, self._geometry.num_maps // self._geometry.group, -1)
+        """Filters as one matrix a group: (group, filters of it, filter values)."""
+        return filters.reshape(self._geometry.group, -1, self._geometry.filter_values)
+
+    def _map_matrices(self, maps: Array, rows: slice) -> Array:
+        """Some rows of maps as one matrix a sample and group: (n, group, maps of it, places)."""
+        matrices = maps.reshape(len(maps), self._geometry.group, -1, self._geometry.num_places)
+        return matrices[..., rows.start * self._row_places : rows.stop * self._row_places]
 
     def _unroll(self, padded: Array, rows: slice) -> Array:
-        """The windows of some rows as one matrix a group, (group, filter values, places * n)."""
+        """The windows of some rows as one matrix a sample and group: (n, group, filter values, places)."""
         columns = self._columns(padded, rows)
         if not self._pointwise:
             im2col(self._band(padded, rows), self._window, columns)
         return self._matrices(columns)
 
     def _columns(self, padded: Array, rows: slice) -> Array:
-        """Memory for the windows of some rows, (channels, kernel axes..., rows, other places..., n)."""
+        """Memory for the windows of some rows, (n, channels, kernel axes..., rows, other places...)."""
         if self._pointwise:
             return padded
-        shape = (
-            self._geometry.channels,
-            *self._window.kernel,
-            rows.stop - rows.start,
-            *self._geometry.places[1:],
-            padded.shape[-1],
-        )
+        shape = (*padded.shape[:2], *self._window.kernel, rows.stop - rows.start, *self._geometry.places[1:])
         return self._workspace.array("columns", shape)
 
     def _matrices(self, columns: Array) -> Array:
-        return columns.reshape(self._geometry.group, self._geometry.filter_values, -1)
+        return columns.reshape(len(columns), self._geometry.group, self._geometry.filter_values, -1)
+
+    def _band(self, padded: Array, rows: slice) -> Array:
+        """The part of padded images on which the windows of some rows lie, and what is below it."""
+        return padded[:, :, rows.start * self._window.stride[0] :]
+
+    def _padded(self, images: Array) -> Array:
+        """Memory for images with padding, (n, channels, padded axes...); without any, the images themselves."""
+        if not self._pads:
+            return images
+        return self._workspace.array("padded", (*images.shape[:2], *padded_shape(images.shape[2:], self._window)))
+
+    def _pad(self, images: Array) -> Array:
+        padded = self._padded(images)
+        if self._pads:
+            padded.fill(0)
+            np.copyto(interior(padded, self._window), images)
+        return padded
+
+
+class TogetherCorrelation:
+    """Correlation of many small images: the sample axis becomes one more spatial axis, the last, of one image.
+
+    So the product is wide, and the runs that are copied long; the price is a copy of images and maps there and back.
+    """
+
+    def __init__(self, geometry: Geometry, workspace: Scratch) -> None:
+        self._geometry = geometry
+        self._workspace = workspace
+        values = geometry.channels * math.prod(geometry.image) + geometry.num_maps * geometry.num_places
+        self._samples = min(geometry.num, max(1, _PART_VALUES // values))
+        self._by_size = {
+            size: UnrolledCorrelation(_as_one_sample(geometry, size), workspace)
+            for size in {self._samples, geometry.num % self._samples}
+            if size
+        }
+
+    def to_maps(self, images: Array, filters: Array, biases: Array | None, maps: Array) -> None:
+        """See Correlation."""
+        for samples in self._parts():
+            inputs, outputs = self._last("images", images[samples]), self._last("maps", maps[samples], load=False)
+            self._by_size[inputs.shape[-1]].to_maps(inputs, filters, biases, outputs)
+            maps[samples] = np.moveaxis(outputs[0], -1, 0)
+
+    def to_images(self, maps: Array, filters: Array, images: Array) -> None:
+        """See Correlation."""
+        for samples in self._parts():
+            inputs, outputs = self._last("maps", maps[samples]), self._last("images", images[samples], load=False)
+            self._by_size[inputs.shape[-1]].to_images(inputs, filters, outputs)
+            images[samples] = np.moveaxis(outputs[0], -1, 0)
+
+    def add_filter_gradient(self, images: Array, maps: Array, gradient: Array) -> None:
+        """See Correlation."""
+        for samples in self._parts():
+            inputs, weights = self._last("images", images[samples]), self._last("maps", maps[samples])
+            self._by_size[inputs.shape[-1]].add_filter_gradient(inputs, weights, gradient)
+
+    def _parts(self) -> Iterator[slice]:
+        return (slice(start, start + self._samples) for start in range(0, self._geometry.num, self._samples))
+
+    def _last(self, name: str, samples: Array, *, load: bool = True) -> Array:
+        """Memory for samples (n, ...) as one of shape (1, ..., n), filled with them or not."""
+        last = np.moveaxis(samples, 0, -1)
+        copy = self._workspace.array(name, last.shape)
+        if load:
+            np.copyto(copy, last)
+        return copy[np.newaxis]
+
+
+def _as_one_sample(geometry: Geometry, num: int) -> Geometry:
+    window = geometry.window
+    longer = Window((*window.kernel, 1), (*window.stride, 1), (*window.pad, 0), (*window.dilation, 1))
+    return replace(geometry, num=1, image=(*geometry.image, num), places=(*geometry.places, num), window=longer)

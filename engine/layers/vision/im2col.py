@@ -1,8 +1,4 @@
-"""Windows of images unrolled into the columns of a matrix, and folded back.
-
-The sample axis comes last in every array here. With one sample that is the image as it lies in its blob; with many
-small images the innermost runs stay long, which is what both copies and the one matrix product over them need.
-"""
+"""Windows of images unrolled into the columns of matrices, and folded back."""
 
 from __future__ import annotations
 
@@ -26,40 +22,37 @@ def padded_shape(spatial: tuple[int, ...], window: Window) -> tuple[int, ...]:
 
 
 def interior(padded: Array, window: Window) -> Array:
-    """The part of a padded array, shape (channels, padded axes..., n), that is not padding."""
-    inside = (slice(pad, size - pad) for size, pad in zip(padded.shape[1:-1], window.pad, strict=True))
-    return padded[_index(inside)]
+    """The part of padded images, shape (n, channels, padded axes...), that is not padding."""
+    return padded[_index(slice(pad, size - pad) for size, pad in zip(padded.shape[2:], window.pad, strict=True))]
 
 
 def im2col(padded: Array, window: Window, columns: Array) -> None:
     """Copies each window into a column.
 
     Args:
-        padded: shape (channels, padded axes..., n).
+        padded: shape (n, channels, padded axes...).
         window: the kernel and its steps.
-        columns: what is written, shape (channels, kernel axes..., output axes..., n).
+        columns: what is written, shape (n, channels, kernel axes..., output axes...).
     """
-    channel_stride, *spatial_strides, sample_stride = padded.strides
+    spatial_strides = padded.strides[2:]
     strides = (
-        channel_stride,
-        *map(math.prod, zip(spatial_strides, window.dilation)),
-        *map(math.prod, zip(spatial_strides, window.stride)),
-        sample_stride,
+        *padded.strides[:2],
+        *map(math.prod, zip(spatial_strides, window.dilation, strict=True)),
+        *map(math.prod, zip(spatial_strides, window.stride, strict=True)),
     )
     # One copy over all axes: NumPy walks them in C, where a loop over the kernel would do it in Python.
     np.copyto(columns, as_strided(padded, columns.shape, strides, writeable=False))
 
 
 def col2im(columns: Array, window: Window, padded: Array) -> None:
-    """Adds to each place the column elements that came from it: the transpose of `im2col`."""
+    """Adds each element of the columns to the place that it came from: the transpose of `im2col`."""
     for element, view in _views(padded, window, columns):
         np.add(view, columns[element], out=view)
 
 
 def _views(padded: Array, window: Window, columns: Array) -> Iterator[tuple[_Index, Array]]:
     """For each element of the kernel: its index in `columns`, and the places of `padded` that it falls on."""
-    num_spatial = len(window.kernel)
-    output = columns.shape[1 + num_spatial : -1]
+    output = columns.shape[2 + len(window.kernel) :]
     for offset in itertools.product(*map(range, window.kernel)):
         places = (
             slice(at * dilation, at * dilation + stride * (size - 1) + 1, stride)
@@ -69,5 +62,5 @@ def _views(padded: Array, window: Window, columns: Array) -> Iterator[tuple[_Ind
 
 
 def _index(spatial: Iterable[int | slice]) -> _Index:
-    """An index of all channels and the given spatial axes."""
-    return (slice(None), *spatial)
+    """An index of all samples, all channels and the given spatial axes."""
+    return (slice(None), slice(None), *spatial)
