@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farlayer.engine.layers.vision.im2col import col2im, im2col, interior, padded_shape
+from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
 from farlayer.engine.layers.vision.spatial import Window
 
 
