@@ -12,6 +12,7 @@ import click
 
 from farlayer.cli.console import LOG_LEVELS
 from farlayer.client.options import CARRIERS, TRANSPORTS, ClientOptions
+from farlayer.engine.kernels.choice import KERNELS
 from farlayer.protos.errors import FarlayerError, InputError, PlacementError
 from farlayer.protos.protocol import check_address
 
@@ -156,6 +157,13 @@ _WHERE_LAYERS_RUN: tuple[Callable[[Callable[..., object]], Callable[..., object]
     ),
     PYTHON,
     PYTHON_PATH,
+)
+KERNELS_OPTION = click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    default="auto",
+    show_default=True,
+    help="Whose code does the heavy arithmetic of layers. Auto takes torch where it is installed.",
 )
 _IN_PROCESS = click.option(
     "--in-process", is_flag=True, help="Run Python layers in this process, as Caffe does: for debugging."

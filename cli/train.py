@@ -12,7 +12,7 @@ import click
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
-from farlayer.cli.options import HostOptions, host_options, need_file, split_list
+from farlayer.cli.options import KERNELS_OPTION, HostOptions, host_options, need_file, split_list
 from farlayer.cli.signal_effects import EFFECTS, SignalEffects
 from farlayer.protos.errors import FarlayerError, InputError, NotFiniteError, SnapshotError
 
@@ -35,6 +35,7 @@ class TrainOptions:
         stop_on_nan: whether a loss that is not finite ends the run.
         plot: path of a picture of the curves; "" for none.
         sigint_effect, sighup_effect: what these signals do.
+        kernels: whose code does the heavy arithmetic.
         host: where Python layers run.
     """
 
@@ -48,6 +49,7 @@ class TrainOptions:
     plot: str
     sigint_effect: str
     sighup_effect: str
+    kernels: str
     host: HostOptions
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class TrainOptions:
     show_default=True,
     help="What SIGHUP does. Snapshot: writes one and goes on, also where the terminal is gone.",
 )
+@KERNELS_OPTION
 @host_options(nets=True)
 @click.pass_obj
 def train(
@@ -106,6 +109,7 @@ def train(
     plot: str,
     sigint_effect: str,
     sighup_effect: str,
+    kernels: str,
 ) -> None:
     """Train the net of a solver.
 
@@ -125,6 +129,7 @@ def train(
         plot=plot,
         sigint_effect=sigint_effect,
         sighup_effect=sighup_effect,
+        kernels=kernels,
         host=host,
     )
     run_training(options, screen)
@@ -152,7 +157,11 @@ def run_training(options: TrainOptions, screen: Screen) -> None:
             _make_snapshot_folder(definition)
             with screen.status("Starting the Python layers"):
                 solver = build_solver(
-                    definition, host=host, base_dir=Path(options.solver).parent, check_finite=options.stop_on_nan
+                    definition,
+                    host=host,
+                    base_dir=Path(options.solver).parent,
+                    check_finite=options.stop_on_nan,
+                    kernels=options.kernels,
                 )
             _warn_of_no_loss(solver, screen)
             with solver:

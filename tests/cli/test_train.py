@@ -265,3 +265,18 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
     net.write_text(net.read_text().replace('"mine"', '"[red] [/mine]"'))
     (row,) = rows(train(tmp_path, "--python-path", LAYERS), "Layer")
     assert row["Layer"] == "[red] [/mine]"
+
+
+def test_kernels_that_are_not_installed_are_told_with_the_extra(tmp_path: Path) -> None:
+    write_net(tmp_path, "Half")
+    (tmp_path / "torch.py").write_text("raise ImportError('hidden by the test')\n", encoding="utf-8")
+    env = environment(PYTHONPATH=str(tmp_path))
+    arguments = ("--solver", "solver.prototxt", "--in-process", "--python-path", str(LAYERS))
+    forced = farlayer("train", *arguments, "--kernels", "torch", cwd=tmp_path, env=env)
+    assert forced.code == 2, forced
+    assert "torch kernels need PyTorch, which cannot be imported: hidden by the test" in forced.err
+    assert "farlayer[torch]" in forced.err
+    auto = farlayer("train", *arguments, "--kernels", "auto", cwd=tmp_path, env=env)
+    assert auto.code == 0, auto
+    assert "PyTorch cannot be imported, so NumPy does the arithmetic" in auto.err
+    assert farlayer("train", *arguments, "--kernels", "numpy", cwd=tmp_path, env=env).code == 0
