@@ -104,6 +104,9 @@ def upgrade_batch_norm(net: caffe_pb2.NetParameter) -> bool:
 def upgrade_net_input(net: caffe_pb2.NetParameter) -> bool:
     """Replaces a net's `input`, `input_shape` and `input_dim` by a first layer of type Input, in place.
 
+    Inputs without any shape are dropped, as in Caffe: old .caffemodel files have them. Shapes beyond the inputs have no
+    effect, as in Caffe.
+
     Args:
         net: written to; its layers are of the present format.
 
@@ -111,40 +114,39 @@ def upgrade_net_input(net: caffe_pb2.NetParameter) -> bool:
         Whether there was anything to replace.
 
     Raises:
-        NetError: not one shape, or not four numbers, for each input.
+        NetError: there are shapes, but fewer than inputs. Differs from Caffe, which reads past the end of them.
 
     Source: Caffe, src/caffe/util/upgrade_proto.cpp, UpgradeNetInput.
-    Differs from Caffe: Caffe drops inputs without a shape, and reads past the end of `input_dim` where it is short.
     """
-    if not (net.input or net.input_shape or net.input_dim):
+    if not net.input:
         return False
-    shapes = _input_shapes(net)
-    layer = caffe_pb2.LayerParameter(name="input", type="Input", top=net.input)
-    layer.input_param.shape.extend(shapes)
-    later = list(net.layer)
-    del net.layer[:]
-    net.layer.extend([layer, *later])
+    if net.input_shape or net.input_dim:
+        layer = caffe_pb2.LayerParameter(name="input", type="Input", top=net.input)
+        layer.input_param.shape.extend(_input_shapes(net))
+        later = list(net.layer)
+        del net.layer[:]
+        net.layer.extend([layer, *later])
+    else:
+        logger.warning("net '%s' has no input_shape for its input %s, which is dropped", net.name, ", ".join(net.input))
     for field in ("input", "input_shape", "input_dim"):
         net.ClearField(field)
     return True
 
 
 def _input_shapes(net: caffe_pb2.NetParameter) -> list[caffe_pb2.BlobShape]:
-    if net.input_shape:
-        if len(net.input_shape) != len(net.input):
-            raise NetError(
-                f"net {net.name!r} has {len(net.input)} input and {len(net.input_shape)} input_shape",
-                remedy="give one input_shape { dim: ... } for each input",
-            )
-        return list(net.input_shape)
-    if len(net.input_dim) != _AXES_OF_INPUT_DIM * len(net.input):
+    """One shape for each input."""
+    field, axes = ("input_shape", 1) if net.input_shape else ("input_dim", _AXES_OF_INPUT_DIM)
+    given, needed = len(getattr(net, field)), axes * len(net.input)
+    if given < needed:
         raise NetError(
-            f"net {net.name!r} has {len(net.input)} input and {len(net.input_dim)} input_dim; "
-            f"expected {_AXES_OF_INPUT_DIM * len(net.input)} input_dim",
-            remedy="give four input_dim for each input (num, channels, height, width), or one input_shape for each",
+            f"net {net.name!r} has {len(net.input)} input and {given} {field}, expected {needed} {field}",
+            remedy="give one input_shape { dim: ... } for each input, or four input_dim (num, channels, height, width)",
         )
-    starts = range(0, len(net.input_dim), _AXES_OF_INPUT_DIM)
-    return [caffe_pb2.BlobShape(dim=net.input_dim[start : start + _AXES_OF_INPUT_DIM]) for start in starts]
+    if given > needed:
+        logger.warning("net '%s' has %d %s, of which the first %d are used", net.name, given, field, needed)
+    if net.input_shape:
+        return list(net.input_shape[:needed])
+    return [caffe_pb2.BlobShape(dim=net.input_dim[start : start + axes]) for start in range(0, needed, axes)]
 
 
 def upgrade_snapshot_prefix(solver: caffe_pb2.SolverParameter, path: Path) -> None:

@@ -62,7 +62,7 @@ def upgrade_v1_layers(net: caffe_pb2.NetParameter) -> bool:
         Whether there was anything to do.
 
     Raises:
-        NetError: the net has both `layers` and `layer`. Differs from Caffe, which drops the latter.
+        NetError: the net has both `layers` and `layer`.
 
     Source: Caffe, src/caffe/util/upgrade_proto.cpp (UpgradeV1Net, UpgradeV1LayerParameter).
     """

@@ -51,20 +51,45 @@ def test_upgrading_is_idempotent_and_leaves_current_nets_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        'input: "a"',
-        'input: "a" input_dim: 1 input_dim: 2',
-        'input: "a" input: "b" input_shape { dim: 1 }',
-        "input_dim: 1 input_dim: 1 input_dim: 1 input_dim: 1",
-        "input_shape { dim: 1 }",
-    ],
+    "text", ['input: "a" input_dim: 1 input_dim: 2', 'input: "a" input: "b" input_shape { dim: 1 }']
 )
-def test_inputs_without_a_shape_each_are_refused(text: str) -> None:
+def test_fewer_shapes_than_inputs_are_refused(text: str) -> None:
     with pytest.raises(NetError) as caught:
         upgrade_net_input(net_of(f'name: "old" {text}'))
     assert "'old'" in caught.value.message
     assert "for each input" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4 input_dim: 5", [1, 2, 3, 4]),
+        ("input_shape { dim: 1 } input_shape { dim: 2 }", [1]),
+        ("input_shape { dim: 1 } input_dim: 2 input_dim: 3 input_dim: 4 input_dim: 5", [1]),
+    ],
+)
+def test_shapes_beyond_the_inputs_have_no_effect(text: str, shape: list[int]) -> None:
+    net = net_of(f'input: "a" {text}')
+    assert upgrade_net_input(net)
+    assert [list(each.dim) for each in net.layer[0].input_param.shape] == [shape]
+    assert not net.input_shape
+    assert not net.input_dim
+
+
+def test_an_input_without_any_shape_is_dropped_as_old_weights_files_have_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    net = net_of('name: "old" input: "a" layers { name: "ip" type: INNER_PRODUCT blobs { } }')
+    assert upgrade_net(net)
+    assert net == net_of('name: "old" layer { name: "ip" type: "InnerProduct" blobs { } }')
+    assert "no input_shape for its input a" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["input_dim: 1 input_dim: 1 input_dim: 1 input_dim: 1", "input_shape { dim: 1 }"])
+def test_shapes_without_an_input_are_left_alone(text: str) -> None:
+    net = net_of(text)
+    assert not upgrade_net_input(net)
+    assert net == net_of(text)
 
 
 V0 = """

@@ -34,7 +34,7 @@ def read_indices(layer: Layer, blob: Blob, size: int, rows: str) -> Indices:
         NetError: an index is not in 0 .. size - 1.
     """
     values = blob.data.reshape(-1)
-    fits = (values >= 0) & (values < size)  # a NaN does not
+    fits = (values > -1) & (values < size) & (size > 0)  # a NaN does not
     if not fits.all():
         raise layer.error(
             f"index {values[~fits][0]:g} is out of range: there are {size} {rows}",

@@ -39,11 +39,11 @@ def test_rows_are_taken_by_index() -> None:
 
 
 def test_indices_are_read_flat_and_cut_off() -> None:
-    indices = read_indices(layer_of('type: "TanH"'), blob_of([[0, 2.9], [1, 2]]), 3, "rows")
-    assert indices.tolist() == [0, 2, 1, 2]
+    indices = read_indices(layer_of('type: "TanH"'), blob_of([[0, 2.9], [1, -0.9]]), 3, "rows")
+    assert indices.tolist() == [0, 2, 1, 0]
 
 
-@pytest.mark.parametrize("index", [-1, -0.5, 3, 1e30, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("index", [-1, 3, 1e30, np.inf, -np.inf, np.nan])
 def test_an_index_out_of_range_is_refused(index: float) -> None:
     with pytest.raises(NetError, match=r"layer 'l' \(TanH\): index .* is out of range: there are 3 rows") as caught:
         read_indices(layer_of('type: "TanH"'), blob_of([0, index]), 3, "rows")
@@ -53,4 +53,4 @@ def test_an_index_out_of_range_is_refused(index: float) -> None:
 def test_no_index_is_in_range_of_nothing() -> None:
     assert read_indices(layer_of('type: "TanH"'), blob_of([]), 0, "rows").size == 0
     with pytest.raises(NetError, match="there are 0 rows"):
-        read_indices(layer_of('type: "TanH"'), blob_of([0]), 0, "rows")
+        read_indices(layer_of('type: "TanH"'), blob_of([-0.5]), 0, "rows")
