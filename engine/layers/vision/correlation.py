@@ -27,6 +27,8 @@ _SMALL_MAP = 256
 values at 64 places: 53 GFLOP/s alone, 140 together)."""
 _SMALL_POINTWISE_MAP = 32
 """The same for 1x1 filters, where samples alone need no copy at all."""
+_TOGETHER_VALUES = 1 << 17
+"""... as many as have so many values (512 KiB) in their images and maps, which are copied."""
 _GRADIENT_VALUES = 1 << 20
 """The gradient of larger filters is made and added in blocks of this many values (4 MiB)."""
 
@@ -240,7 +242,7 @@ class TogetherCorrelation:
         self._geometry = geometry
         self._workspace = workspace
         values = geometry.channels * math.prod(geometry.image) + geometry.num_maps * geometry.num_places
-        self._samples = min(geometry.num, max(1, _PART_VALUES // values))
+        self._samples = min(geometry.num, max(1, _TOGETHER_VALUES // max(values, 1)))
         self._by_size = {
             size: UnrolledCorrelation(_as_one_sample(geometry, size), workspace)
             for size in {self._samples, geometry.num % self._samples}

@@ -5,7 +5,7 @@ import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.vision import pooling
+from farlayer.engine.layers.vision import pool_methods
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
 from tests.engine.support import assert_untouched, blob_of, layer_of, random_blob, run, untouched
@@ -99,8 +99,8 @@ def test_the_gradient_is_right(pool: str, case: str) -> None:
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
 def test_a_batch_in_parts_gives_the_same_as_the_whole(pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
-    for bound in (1, 120, 1 << 18):  # one sample a part, parts with a rest, one part
-        monkeypatch.setattr(pooling, "_PART_VALUES", bound)
+    for bound in (1, 120, 1 << 18):  # one plane a part, parts with a rest, the largest parts
+        monkeypatch.setattr(pool_methods, "_PART_VALUES", bound)
         bottom = distinct(5, 2, 5, 5)
         layer = layer_of(text(pool, (3, 3), (2, 2)))
         (top,) = run(layer, [bottom])
