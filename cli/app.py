@@ -16,6 +16,7 @@ from farlayer.cli.failures import tell_bug, tell_failure, tell_interruption
 from farlayer.cli.serve import serve
 from farlayer.cli.signals import interrupts
 from farlayer.cli.test import test
+from farlayer.cli.time import time
 from farlayer.cli.train import train
 from farlayer.protos.errors import FarlayerError, InputError
 
@@ -26,7 +27,7 @@ def farlayer() -> None:
     """Train and test Caffe nets whose Python layers run in worker processes."""
 
 
-for _command in (train, test, serve, doctor):
+for _command in (train, test, time, serve, doctor):
     farlayer.add_command(_command)
 
 
