@@ -51,4 +51,4 @@ class TorchInnerProductLayer(InnerProductLayer):
         shape = (blocks, rows, columns // blocks)
         parts = tensor(self.workspace.array("blocks", shape))
         torch.bmm(left.expand(blocks, -1, -1), right.view(-1, blocks, columns // blocks).transpose(0, 1), out=parts)
-        out.view(rows, blocks, -1).copy_(parts.transpose(0, 1))
+        out.view(rows, blocks, columns // blocks).copy_(parts.transpose(0, 1))
