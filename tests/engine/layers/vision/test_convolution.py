@@ -99,7 +99,7 @@ def test_every_entry_of_the_jacobian_is_right(make_layer: MakeLayer) -> None:
         ((2, 4, 80, 80), "kernel_size: 3 pad: 1"),  # large maps, by rows
         ((64, 16, 24, 24), "kernel_size: 3 pad: 1 stride: 2"),  # small maps, samples together
         ((2, 8, 64, 64), "kernel_size: 1"),
-        ((2, 8, 64, 64), "kernel_size: 3 pad: 1 group: 4"),
+        ((4, 8, 96, 96), "kernel_size: 3 pad: 1 group: 4"),
     ],
 )
 def test_a_steady_state_allocates_nothing(make_layer: MakeLayer, shape: tuple[int, ...], options: str) -> None:
