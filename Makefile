@@ -41,6 +41,10 @@ bench: $(VENV)/.stamp-test ## run the benchmarks
 	if [ -z "$$scripts" ]; then echo "there are no benchmarks/bench_*.py yet"; exit 0; fi; \
 	for script in $$scripts; do echo "== $$script"; $(BIN)/python $$script; done
 
+.PHONY: bench-engine
+bench-engine: $(VENV)/.stamp-test ## time published nets layer by layer (with the torch extra, with its kernels, too)
+	$(BIN)/python benchmarks/bench_engine.py
+
 # --- testing ---
 
 .PHONY: test

@@ -19,6 +19,7 @@ from farlayer.cli.layers import layers
 from farlayer.cli.serve import serve
 from farlayer.cli.signals import interrupts
 from farlayer.cli.test import test
+from farlayer.cli.time import time
 from farlayer.cli.train import train
 from farlayer.cli.upgrade_net import upgrade_net
 from farlayer.protos.errors import FarlayerError, InputError
@@ -30,7 +31,7 @@ def farlayer() -> None:
     """Train and test Caffe nets whose Python layers run in worker processes."""
 
 
-for _command in (train, test, serve, doctor, layers, upgrade_net, convert_imageset, compute_image_mean):
+for _command in (train, test, time, serve, doctor, layers, upgrade_net, convert_imageset, compute_image_mean):
     farlayer.add_command(_command)
 
 

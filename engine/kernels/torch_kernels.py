@@ -8,8 +8,10 @@ from farlayer.engine.kernels.torch_convolution import (
     TorchDepthwiseConvolutionLayer,
 )
 from farlayer.engine.kernels.torch_inner_product import TorchInnerProductLayer
+from farlayer.engine.kernels.torch_relu import TorchReLULayer
 from farlayer.engine.layer import Layer
 from farlayer.engine.layers.common.inner_product import InnerProductLayer
+from farlayer.engine.layers.neuron.relu import ReLULayer
 from farlayer.engine.layers.vision.convolution import ConvolutionLayer
 from farlayer.engine.layers.vision.deconvolution import DeconvolutionLayer
 from farlayer.engine.layers.vision.depthwise_convolution import DepthwiseConvolutionLayer
@@ -19,6 +21,7 @@ _LAYER_CLASSES: dict[type[Layer], type[Layer]] = {
     DeconvolutionLayer: TorchDeconvolutionLayer,
     DepthwiseConvolutionLayer: TorchDepthwiseConvolutionLayer,
     InnerProductLayer: TorchInnerProductLayer,
+    ReLULayer: TorchReLULayer,
 }
 
 

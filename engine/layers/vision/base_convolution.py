@@ -84,19 +84,21 @@ class BaseConvolutionLayer(Layer):
             blob.reshape(*shape[: self._axis], self._num_output, *output)
 
     def _geometry_for(self, spatial: tuple[int, ...]) -> Geometry:
+        """The sizes of the correlation for bottoms of a spatial shape."""
+        window = self._window
         if self.is_transposed:
-            image, places = self._window.image_shape(spatial), spatial
-            channels, num_maps = self._num_output, self._channels
+            image, places = window.image_shape(spatial), spatial
+            channels, num_maps, output = self._num_output, self._channels, image
         else:
-            image, places = spatial, self._window.output_shape(spatial)
-            channels, num_maps = self._channels, self._num_output
-        if any(size < 1 for size in (*places, *image)):
-            window = f"(pad {self._window.pad}, dilation {self._window.dilation})"
+            image, places = spatial, window.output_shape(spatial)
+            channels, num_maps, output = self._channels, self._num_output, places
+        if any(size < 1 for size in (*image, *places)):
             raise self.error(
-                f"spatial shape {spatial} is smaller than the kernel {self._window.kernel} {window}",
-                remedy="give larger bottoms, a smaller kernel or more padding",
+                f"bottoms of spatial shape {spatial} give tops of spatial shape {output} with the kernel "
+                f"{window.kernel} (stride {window.stride}, pad {window.pad}, dilation {window.dilation})",
+                remedy="give larger bottoms, or change the kernel or the padding",
             )
-        return Geometry(self._num, channels, num_maps, self._group, image, places, self._window)
+        return Geometry(self._num, channels, num_maps, self._group, image, places, window)
 
     def _read_group(self) -> int:
         return self.param.convolution_param.group

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +26,8 @@ _SMALL_MAP = 256
 values at 64 places: 53 GFLOP/s alone, 140 together)."""
 _SMALL_POINTWISE_MAP = 32
 """The same for 1x1 filters, where samples alone need no copy at all."""
+_TOGETHER_VALUES = 1 << 17
+"""... as many as have so many values (512 KiB) in their images and maps, which are copied."""
 _GRADIENT_VALUES = 1 << 20
 """The gradient of larger filters is made and added in blocks of this many values (4 MiB)."""
 
@@ -88,6 +89,14 @@ class Correlation(Protocol):
 
 def unrolled_correlation(geometry: Geometry, workspace: Scratch) -> Correlation:
     """Correlation by NumPy: windows unrolled into columns, and products of matrices."""
+    straight = _straight_correlation(geometry, workspace)
+    flipped = flipped_geometry(geometry)
+    if flipped is None:
+        return straight
+    return FlippingCorrelation(geometry, straight, _straight_correlation(flipped, workspace), workspace)
+
+
+def _straight_correlation(geometry: Geometry, workspace: Scratch) -> Correlation:
     few = _SMALL_POINTWISE_MAP if geometry.window.is_identity else _SMALL_MAP
     together = geometry.num > 1 and geometry.num_places < few
     return TogetherCorrelation(geometry, workspace) if together else UnrolledCorrelation(geometry, workspace)
@@ -131,9 +140,6 @@ class UnrolledCorrelation:
 
     def to_images(self, maps: Array, filters: Array, images: Array) -> None:
         """See Correlation."""
-        if self._flipped is not None:
-            self._flipped.to_maps(maps, self._flip(filters), None, images)
-            return
         transposed = self._filter_matrices(filters).swapaxes(1, 2)
         # Of one filter a group the product has one term: matmul would make much of it.
         multiply = np.multiply if transposed.shape[2] == 1 else np.matmul
@@ -165,19 +171,6 @@ class UnrolledCorrelation:
                     for sample in range(len(weights)):
                         np.matmul(weights[sample, :, start : start + block], transposed[sample], out=share)
                         np.add(target, share, out=target)
-
-    @cached_property
-    def _flipped(self) -> UnrolledCorrelation | None:
-        geometry = flipped_geometry(self._geometry)
-        return None if geometry is None else UnrolledCorrelation(geometry, self._workspace)
-
-    def _flip(self, filters: Array) -> Array:
-        """Filters whose correlation with the maps is the transpose: elements reversed, maps and channels swapped."""
-        groups = filters.reshape(self._geometry.group, -1, *filters.shape[1:])
-        swapped = np.flip(groups, tuple(range(3, groups.ndim))).swapaxes(1, 2)
-        flipped = self._workspace.array("flipped", swapped.shape)
-        np.copyto(flipped, swapped)
-        return flipped
 
     def _sample_parts(self) -> Iterator[slice]:
         return (slice(start, start + self._samples) for start in range(0, self._geometry.num, self._samples))
@@ -240,7 +233,7 @@ class TogetherCorrelation:
         self._geometry = geometry
         self._workspace = workspace
         values = geometry.channels * math.prod(geometry.image) + geometry.num_maps * geometry.num_places
-        self._samples = min(geometry.num, max(1, _PART_VALUES // values))
+        self._samples = min(geometry.num, max(1, _TOGETHER_VALUES // max(values, 1)))
         self._by_size = {
             size: UnrolledCorrelation(_as_one_sample(geometry, size), workspace)
             for size in {self._samples, geometry.num % self._samples}
@@ -279,6 +272,38 @@ class TogetherCorrelation:
         return copy[np.newaxis]
 
 
+def _as_one_sample(geometry: Geometry, num: int) -> Geometry:
+    window = geometry.window
+    longer = Window((*window.kernel, 1), (*window.stride, 1), (*window.pad, 0), (*window.dilation, 1))
+    return replace(geometry, num=1, image=(*geometry.image, num), places=(*geometry.places, num), window=longer)
+
+
+class FlippingCorrelation:
+    """A correlation whose transpose is the correlation of the maps with flipped filters."""
+
+    def __init__(self, geometry: Geometry, straight: Correlation, flipped: Correlation, workspace: Scratch) -> None:
+        self._group = geometry.group
+        self._straight = straight
+        self._flipped = flipped
+        self._workspace = workspace
+
+    def to_maps(self, images: Array, filters: Array, biases: Array | None, maps: Array) -> None:
+        """See Correlation."""
+        self._straight.to_maps(images, filters, biases, maps)
+
+    def to_images(self, maps: Array, filters: Array, images: Array) -> None:
+        """See Correlation."""
+        groups = filters.reshape(self._group, -1, *filters.shape[1:])
+        swapped = np.flip(groups, tuple(range(3, groups.ndim))).swapaxes(1, 2)
+        flipped = self._workspace.array("flipped", swapped.shape)
+        np.copyto(flipped, swapped)
+        self._flipped.to_maps(maps, flipped, None, images)
+
+    def add_filter_gradient(self, images: Array, maps: Array, gradient: Array) -> None:
+        """See Correlation."""
+        self._straight.add_filter_gradient(images, maps, gradient)
+
+
 def flipped_geometry(geometry: Geometry) -> Geometry | None:
     """The correlation of maps with flipped filters that is the transpose of another, where that is the faster way.
 
@@ -301,9 +326,3 @@ def flipped_geometry(geometry: Geometry) -> Geometry | None:
         places=geometry.image,
         window=replace(window, pad=pad),
     )
-
-
-def _as_one_sample(geometry: Geometry, num: int) -> Geometry:
-    window = geometry.window
-    longer = Window((*window.kernel, 1), (*window.stride, 1), (*window.pad, 0), (*window.dilation, 1))
-    return replace(geometry, num=1, image=(*geometry.image, num), places=(*geometry.places, num), window=longer)

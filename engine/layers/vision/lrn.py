@@ -28,7 +28,8 @@ class LRNLayer(Layer):
         WITHIN_CHANNEL: it covers a square of local_size x local_size, count = local_size^2, and k counts as 1.
         Beyond the edges x is 0. local_size is odd.
     backward: dx = dy * s^-beta - 2 alpha beta / count * x * sum(dy * x * s^(-beta - 1)).
-    Nothing is kept between forward and backward: s is computed again, which costs less than its memory.
+    Nothing is kept between forward and backward: s is computed again, which costs less than its memory. Working memory
+    bears the names that the correlations use, so that they share it.
     Source: Caffe, src/caffe/layers/lrn_layer.cpp.
     """
 
@@ -70,7 +71,7 @@ class LRNLayer(Layer):
         for part in self._parts(all_x.shape):
             x, dy, dx = all_x[part], all_dy[part], all_dx[part]
             scale = self._scale(x)
-            factor = self.workspace.array("factor", scale.shape)
+            factor = self.workspace.array("maps", scale.shape)
             np.power(scale, -self._beta, out=factor)
             np.multiply(dy, factor, out=factor)  # dy * s^-beta
             np.divide(x, scale, out=scale)
@@ -81,29 +82,33 @@ class LRNLayer(Layer):
 
     def _scale(self, x: Array) -> Array:
         """s, good until it is asked for again."""
-        scale = self.workspace.array("scale", x.shape)
+        scale = self.workspace.array("columns", x.shape)
         np.multiply(self._sum_of_products(x, x), self._alpha, out=scale)
         np.add(scale, self._constant, out=scale)
         return scale
 
     def _sum_of_products(self, a: Array, b: Array) -> Array:
         """Sums a * b around each place, good until it is asked for again."""
-        total = self.workspace.array("total", a.shape)
+        total = self.workspace.array("images", a.shape)
         np.multiply(a, b, out=total)
-        reach = self._size // 2
         for axis in self._axes:
-            shape = list(total.shape)
-            length = shape[axis]
-            shape[axis] += 2 * reach
-            padded = np.moveaxis(self.workspace.array(f"padded {axis}", tuple(shape)), axis, 0)
-            padded[:reach].fill(0)
-            padded[reach + length :].fill(0)
-            summed = np.moveaxis(total, axis, 0)
-            np.copyto(padded[reach : reach + length], summed)
-            for offset in range(self._size):
-                if offset != reach:
-                    np.add(summed, padded[offset : offset + length], out=summed)
+            self._sum_along(axis, total)
         return total
+
+    def _sum_along(self, axis: int, values: Array) -> None:
+        """Sets each value to the sum of those within reach of it along an axis."""
+        reach = self._size // 2
+        shape = list(values.shape)
+        length = shape[axis]
+        shape[axis] += 2 * reach
+        padded = np.moveaxis(self.workspace.array("padded", tuple(shape)), axis, 0)
+        summed = np.moveaxis(values, axis, 0)
+        padded[:reach] = 0
+        padded[reach + length :] = 0
+        np.copyto(padded[reach : reach + length], summed)
+        for offset in range(self._size):
+            if offset != reach:
+                np.add(summed, padded[offset : offset + length], out=summed)
 
     def _by_part(self, array: Array) -> Array:
         """ACROSS_CHANNELS: (samples, channels, places). WITHIN_CHANNEL: (samples * channels, H, W)."""

@@ -17,6 +17,7 @@ from farlayer.engine.scratch import Scratch
 Array: TypeAlias = NDArray[np.float32]
 Numbers: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
+_PART_VALUES = 1 << 18  # 1 MiB
 _LOWEST = float(np.finfo(np.float32).min)
 """What Caffe's maxima start from: the maximum of a window without a larger value, which has no chosen element."""
 
@@ -25,7 +26,8 @@ class PoolMethods:
     """Pools planes x, shape (m, H, W), to y, shape (m, pooled H, pooled W); dx and dy are their gradients.
 
     `chosen`, of the shape of y, has for each window the number of the kernel's element that its value came from: 1 for
-    the first, counted row by row; 0 for none. "Cells" are those of PoolPhases.
+    the first, counted row by row; 0 for none. "Cells" are those of PoolPhases. Working memory bears the names that
+    the correlations use, so that they share it.
     """
 
     def __init__(self, windows: PoolWindows, workspace: Scratch) -> None:
@@ -35,69 +37,96 @@ class PoolMethods:
         self._areas = windows.areas()
         self._first, self._offsets = windows.flat_places()
 
-    @property
-    def values_a_plane(self) -> int:
-        """How many values a plane takes when it is taken apart."""
-        return self._phases.values_a_plane
+    def parts(self, planes: int) -> Iterator[slice]:
+        """Cuts planes into parts that stay in the cache, since many passes go over them.
+
+        A quarter of all at most, so that small nets do not need much more memory for work than for blobs.
+        """
+        a_plane = self._phases.values_a_plane
+        bound = min(_PART_VALUES, planes * a_plane // 4)
+        step = max(1, bound // a_plane)
+        return (slice(start, start + step) for start in range(0, planes, step))
 
     # Maximum
 
     def maximum(self, x: Array, y: Array, chosen: Numbers) -> None:
         """Takes the largest value of each window; of equal ones the first is chosen."""
-        if self._windows.is_whole and self._maximum_of_all(x, y, chosen):
-            return
+        if self._windows.is_whole:
+            self._maximum_of_all(x, y, chosen)
+        else:
+            self._maximum_by_rows(self._phases.gather(x, _LOWEST), y, chosen)
+        usual = self._workspace.array_of("better", y.shape, np.bool_)
+        np.greater(y, _LOWEST, out=usual)
+        if not usual.all():
+            self._maximum_as_caffe(self._phases.gather(x, _LOWEST), y, chosen)
+
+    def _maximum_by_rows(self, phases: Array, y: Array, chosen: Numbers) -> None:
+        """The maximum of each row of a window, then of those; NaN where the window has one."""
         height, width = self._windows.kernel
-        phases = self._phases.gather(x, _LOWEST)
-        best, numbers = self._like("row results", phases[:, 0]), self._numbers_like("row numbers", phases[:, 0], chosen)
-        np.fmax(phases[:, 0], _LOWEST, out=best)
-        np.greater(phases[:, 0], _LOWEST, out=numbers, casting="unsafe")
+        number = chosen.dtype.type
+        best, numbers = phases[:, 0], self._numbers_like("row numbers", phases[:, 0], chosen)
+        numbers.fill(1)
         for column in range(1, width):
             phase, shift = self._phases.along_width(column)
             source = phases[:, phase, shift:]
-            reached = np.s_[:, : source.shape[1]]
-            self._keep_larger(source, chosen.dtype.type(column + 1), best[reached], numbers[reached])
-        value, picked = self._like("results", best[0]), self._numbers_like("chosen", best[0], chosen)
-        np.copyto(value, best[0])
+            end = source.shape[1]  # in the cells beyond begins no window
+            larger = self._like("images", numbers)
+            self._keep_larger(source, number(column + 1), best[:, :end], larger[:, :end], numbers[:, :end])
+            best = larger
+        value, picked = best[0], self._numbers_like("chosen", best[0], chosen)
         np.copyto(picked, numbers[0])
         for row in range(1, height):
             phase, shift = self._phases.along_height(row)
             source = best[phase, shift:]
-            number = self._numbers_like("further", source, chosen)
-            np.add(numbers[phase, shift:], chosen.dtype.type(row * width), out=number)
-            self._keep_larger(source, number, value[: len(source)], picked[: len(source)])
+            end = len(source)
+            further = self._numbers_like("further", source, chosen)
+            np.add(numbers[phase, shift:], number(row * width), out=further)
+            larger = self._like("maps", picked)
+            self._keep_larger(source, further, value[:end], larger[:end], picked[:end])
+            value = larger
         np.copyto(y, self._phases.per_window(value))
         np.copyto(chosen, self._phases.per_window(picked))
 
-    def _keep_larger(self, source: Array, number: Numbers | np.generic, best: Array, picked: Numbers) -> None:
-        """Takes over what is larger than the best so far, with its number, which is larger than all before it."""
+    def _keep_larger(
+        self, source: Array, number: Numbers | np.generic, best: Array, larger: Array, picked: Numbers
+    ) -> None:
+        """Takes the larger of source and the best so far, with the number of source, larger than all before."""
         better = self._workspace.array_of("better", source.shape, np.bool_)
         np.greater(source, best, out=better)
-        np.fmax(best, source, out=best)
+        np.maximum(best, source, out=larger)
         # A product and a maximum over single bytes: a masked copy would take several times as long.
         numbers = self._numbers_like("numbers", source, picked)
         np.multiply(better.view(np.uint8), number, out=numbers)
         np.maximum(picked, numbers, out=picked)
 
-    def _maximum_of_all(self, x: Array, y: Array, chosen: Numbers) -> bool:
-        """The maximum where the window is the whole plane. False for values at which NumPy's would not be Caffe's."""
+    def _maximum_of_all(self, x: Array, y: Array, chosen: Numbers) -> None:
+        """The maximum where the window is the whole plane; NaN where there is one."""
         values = x.reshape(len(x), math.prod(self._windows.size))
         places = self._workspace.array_of("places", (len(x),), np.intp)
         np.argmax(values, axis=1, out=places)
-        largest = np.take_along_axis(values, places[:, np.newaxis], axis=1)
-        if not np.all(largest > _LOWEST):  # also where it is NaN
-            return False
-        np.copyto(y, largest[:, np.newaxis])
+        np.copyto(y, np.take_along_axis(values, places[:, np.newaxis], axis=1)[:, np.newaxis])
         np.copyto(chosen, (places + 1)[:, np.newaxis, np.newaxis], casting="unsafe")
-        return True
+
+    def _maximum_as_caffe(self, phases: Array, y: Array, chosen: Numbers) -> None:
+        """The maximum element by element, starting from _LOWEST: what is NaN or smaller is never chosen."""
+        best, picked = self._like("maps", phases[0, 0]), self._numbers_like("chosen", phases[0, 0], chosen)
+        best.fill(_LOWEST)
+        picked.fill(0)
+        for number, source in self._elements(phases):
+            better = source > best[: len(source)]
+            np.copyto(best[: len(source)], source, where=better)
+            np.copyto(picked[: len(source)], chosen.dtype.type(number), where=better)
+        np.copyto(y, self._phases.per_window(best))
+        np.copyto(chosen, self._phases.per_window(picked))
 
     def route(self, dy: Array, chosen: Numbers, dx: Array) -> None:
         """Gives the gradient of each window to the element that was chosen."""
         dx.fill(0)
         if not chosen.size:
             return
-        numbers = self._workspace.array_of("element numbers", chosen.shape, np.intp)
+        numbers = self._workspace.array_of("images", chosen.shape, np.intp)
         np.copyto(numbers, chosen)
-        places = self._workspace.array_of("places", chosen.shape, np.intp)
+        places = self._workspace.array_of("columns", chosen.shape, np.intp)
         np.take(self._offsets, numbers, out=places, mode="clip")
         np.add(places, self._first, out=places)
         np.add(places, np.arange(0, dx.size, dx[0].size)[:, np.newaxis, np.newaxis], out=places)
@@ -118,14 +147,14 @@ class PoolMethods:
 
     def _sum(self, phases: Array) -> Array:
         """The sum of each window, by cell: along the rows, then of those sums down the columns."""
-        rows = self._like("row results", phases[:, 0])
+        rows = self._like("images", phases[:, 0])
         np.copyto(rows, phases[:, 0])
         for column in range(1, self._windows.kernel[1]):
             phase, shift = self._phases.along_width(column)
             source = phases[:, phase, shift:]
             target = rows[:, : source.shape[1]]
             np.add(target, source, out=target)
-        total = self._like("results", rows[0])
+        total = self._like("maps", rows[0])
         np.copyto(total, rows[0])
         for row in range(1, self._windows.kernel[0]):
             phase, shift = self._phases.along_height(row)
@@ -142,10 +171,10 @@ class PoolMethods:
             np.copyto(dx, share)
             return
         phases = self._phases.blank(len(dx))
-        total = self._like("results", phases[0, 0])
+        total = self._like("maps", phases[0, 0])
         total.fill(0)
         np.copyto(self._phases.per_window(total), share)
-        rows = self._like("row results", phases[:, 0])
+        rows = self._like("images", phases[:, 0])
         rows.fill(0)
         for row in range(self._windows.kernel[0]):
             phase, shift = self._phases.along_height(row)
@@ -163,13 +192,13 @@ class PoolMethods:
     def draw(self, x: Array, y: Array, chosen: Numbers, rng: np.random.Generator) -> None:
         """Takes in each window the first value at which the running sum reaches a random share of the whole sum."""
         phases = self._phases.gather(x, 0)
-        running = self._like("row results", phases[0, 0])
+        running = self._like("images", phases[0, 0])
         running.fill(0)
         for _, source in self._elements(phases):
             np.add(running[: len(source)], source, out=running[: len(source)])
         share = self._workspace.array("shares", y.shape)
         rng.random(dtype=np.float32, out=share)
-        threshold = self._like("results", running)
+        threshold = self._like("maps", running)
         threshold.fill(0)
         np.multiply(self._phases.per_window(running), share, out=self._phases.per_window(threshold))
         value, picked = self._like("values", running), self._numbers_like("chosen", running, chosen)
@@ -206,7 +235,7 @@ class PoolMethods:
             right, shift_right = self._phases.along_width(column)
             yield number, phases[down, right, shift_down + shift_right :]
 
-    def _like(self, name: str, array: Array) -> Array:
+    def _like(self, name: str, array: NDArray[Any]) -> Array:
         return self._workspace.array(name, array.shape)
 
     def _numbers_like(self, name: str, array: NDArray[Any], chosen: Numbers) -> Numbers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -18,9 +17,6 @@ from farlayer.protos import caffe_pb2
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-_PART_VALUES = 1 << 18
-"""Planes are pooled together while they stay under this many values (1 MiB): many passes go over them, and should
-find them in the cache."""
 _MAX_KERNEL = 2**16 - 1  # element numbers are kept in two bytes, small ones in one
 
 
@@ -91,7 +87,7 @@ class PoolingLayer(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x, y, chosen = _planes(bottom[0].data), _planes(top[0].data), _planes(self._chosen(top[0].shape))
-        for part in self._parts(len(x)):
+        for part in self._methods.parts(len(x)):
             if self._method == caffe_pb2.PoolingParameter.MAX:
                 self._methods.maximum(x[part], y[part], chosen[part])
             elif self._method == caffe_pb2.PoolingParameter.AVE:
@@ -109,16 +105,11 @@ class PoolingLayer(Layer):
         if self._method == caffe_pb2.PoolingParameter.STOCHASTIC and self.param.phase != caffe_pb2.TRAIN:
             raise self.error("STOCHASTIC pooling has a gradient in TRAIN only", remedy="run backward in phase TRAIN")
         dy, dx = _planes(top[0].diff), _planes(bottom[0].diff)
-        for part in self._parts(len(dx)):
+        for part in self._methods.parts(len(dx)):
             if self._method == caffe_pb2.PoolingParameter.AVE:
                 self._methods.spread(dy[part], dx[part])
             else:
                 self._methods.route(dy[part], _planes(self._chosen(top[0].shape))[part], dx[part])
-
-    def _parts(self, planes: int) -> Iterator[slice]:
-        """The planes in parts of at most _PART_VALUES values, at least one plane each."""
-        step = max(1, _PART_VALUES // self._methods.values_a_plane)
-        return (slice(start, start + step) for start in range(0, planes, step))
 
     def _chosen(self, shape: tuple[int, ...]) -> Numbers:
         """For each window the number of the kernel's element that forward chose; kept for backward."""

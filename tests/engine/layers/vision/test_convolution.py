@@ -6,7 +6,8 @@ import pytest
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
 from farlayer.protos.errors import NetError
-from tests.engine.support import assert_untouched, layer_of, random_blob, run, untouched
+from tests.engine.kernels.support import MakeLayer
+from tests.engine.support import assert_nothing_is_allocated, assert_untouched, random_blob, run, untouched
 
 FILLERS = 'weight_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
 
@@ -26,6 +27,11 @@ CASES = {
     "three axes": ((2, 2, 3, 4, 3), "kernel_size: 2 kernel_size: 3 kernel_size: 1 pad: 1 stride: 2"),
     "channels at axis 2": ((2, 2, 3, 4, 4), "kernel_size: 3 axis: 2"),
     "n-d forced": ((2, 3, 4, 4), "kernel_size: 3 force_nd_im2col: true"),
+    "no spatial axes": ((3, 4), ""),
+    "no spatial axes, but a kernel": ((3, 4), "kernel_size: 1"),
+    "depthwise": ((2, 4, 5, 5), "kernel_size: 3 pad: 1 group: 4"),
+    "more padding than the kernel": ((1, 2, 3, 3), "kernel_size: 2 pad: 3"),
+    "large maps": ((2, 1, 18, 17), "kernel_size: 3 pad: 1"),
     "one sample": ((1, 2, 4, 4), "kernel_size: 3 pad: 1"),
 }
 
@@ -59,10 +65,10 @@ def direct_convolution(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, lay
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_forward_is_the_direct_convolution(case: str) -> None:
+def test_forward_is_the_direct_convolution(make_layer: MakeLayer, case: str) -> None:
     shape, options = CASES[case]
     bottom = random_blob(*shape)
-    layer = layer_of(text(options))
+    layer = make_layer(text(options))
     (top,) = run(layer, [bottom])
     weights = layer.params[0].data
     bias = layer.params[1].data if len(layer.params) > 1 else np.zeros(4)
@@ -73,23 +79,36 @@ def test_forward_is_the_direct_convolution(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_gradient_is_right(case: str) -> None:
+def test_the_gradient_is_right(make_layer: MakeLayer, case: str) -> None:
     shape, options = CASES[case]
     bottom, top = random_blob(*shape), Blob()
-    layer = layer_of(text(options))
+    layer = make_layer(text(options))
     layer.run_setup([bottom], [top])
     diff = random_blob(*top.shape, seed=5).data
     assert GradientChecker(threshold=2e-3).check(layer, [bottom], [top], top_diffs=[diff])
 
 
-def test_every_entry_of_the_jacobian_is_right() -> None:
-    layer = layer_of(text("kernel_size: 2 stride: 2 pad: 1"))
+def test_every_entry_of_the_jacobian_is_right(make_layer: MakeLayer) -> None:
+    layer = make_layer(text("kernel_size: 2 stride: 2 pad: 1"))
     assert GradientChecker().check(layer, [random_blob(2, 1, 3, 3)], [Blob()])
 
 
-def test_several_bottoms_share_the_filters_and_add_their_gradients() -> None:
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((2, 4, 80, 80), "kernel_size: 3 pad: 1"),  # large maps, by rows
+        ((64, 16, 24, 24), "kernel_size: 3 pad: 1 stride: 2"),  # small maps, samples together
+        ((2, 8, 64, 64), "kernel_size: 1"),
+        ((4, 8, 96, 96), "kernel_size: 3 pad: 1 group: 4"),
+    ],
+)
+def test_a_steady_state_allocates_nothing(make_layer: MakeLayer, shape: tuple[int, ...], options: str) -> None:
+    assert_nothing_is_allocated(make_layer(text(options)), [random_blob(*shape)])
+
+
+def test_several_bottoms_share_the_filters_and_add_their_gradients(make_layer: MakeLayer) -> None:
     bottom = [random_blob(2, 2, 4, 4), random_blob(2, 2, 4, 4, seed=9)]
-    layer = layer_of(text("kernel_size: 3"))
+    layer = make_layer(text("kernel_size: 3"))
     tops = run(layer, bottom, num_top=2)
     for top in tops:
         top.diff.fill(1)
@@ -105,9 +124,9 @@ def test_several_bottoms_share_the_filters_and_add_their_gradients() -> None:
     np.testing.assert_allclose(both, singles[0] + singles[1], rtol=1e-4, atol=1e-5)
 
 
-def test_without_propagate_down_only_the_params_get_a_gradient() -> None:
+def test_without_propagate_down_only_the_params_get_a_gradient(make_layer: MakeLayer) -> None:
     bottom = random_blob(2, 2, 4, 4)
-    layer = layer_of(text("kernel_size: 3"))
+    layer = make_layer(text("kernel_size: 3"))
     top = run(layer, [bottom])
     top[0].diff.fill(1)
     untouched(bottom)
@@ -116,9 +135,9 @@ def test_without_propagate_down_only_the_params_get_a_gradient() -> None:
     assert layer.params[0].diff.any()
 
 
-def test_params_that_do_not_learn_get_no_gradient() -> None:
+def test_params_that_do_not_learn_get_no_gradient(make_layer: MakeLayer) -> None:
     bottom = random_blob(2, 2, 4, 4)
-    layer = layer_of(text("kernel_size: 3"))
+    layer = make_layer(text("kernel_size: 3"))
     top = run(layer, [bottom])
     layer.param_propagate_down = [False, False]
     for blob in layer.params:
@@ -128,18 +147,18 @@ def test_params_that_do_not_learn_get_no_gradient() -> None:
         assert_untouched(blob)
 
 
-def test_an_empty_batch_passes() -> None:
+def test_an_empty_batch_passes(make_layer: MakeLayer) -> None:
     bottom = random_blob(0, 2, 4, 4)
-    layer = layer_of(text("kernel_size: 3"))
+    layer = make_layer(text("kernel_size: 3"))
     top = run(layer, [bottom])
     layer.backward(top, [True], [bottom])
     assert top[0].shape == (0, 4, 2, 2)
     assert not layer.params[1].diff.any()
 
 
-def test_images_may_change_their_size_between_calls() -> None:
+def test_images_may_change_their_size_between_calls(make_layer: MakeLayer) -> None:
     bottom = random_blob(2, 2, 4, 4)
-    layer = layer_of(text("kernel_size: 3 pad: 1"))
+    layer = make_layer(text("kernel_size: 3 pad: 1"))
     top = run(layer, [bottom])
     for size in (6, 3):
         other = random_blob(3, 2, size, size, seed=size)
@@ -163,30 +182,41 @@ def test_images_may_change_their_size_between_calls() -> None:
         ((2, 3, 4, 4), "kernel_size: 3 pad: 1 pad: 1 pad: 1", "pad is given 3 times"),
         ((2, 3, 4, 4), "kernel_size: 3 dilation: 0", "dilation is"),
         ((2, 3, 4, 4), "kernel_size: 3 group: 2", "group is 2, but there are 3 channels and 4 outputs"),
-        ((2, 3, 4, 4), "kernel_size: 5", r"spatial shape \(4, 4\) is smaller than the kernel \(5, 5\)"),
+        (
+            (2, 3, 4, 4),
+            "kernel_size: 5",
+            r"shape \(4, 4\) give tops of spatial shape \(0, 0\) with the kernel \(5, 5\)",
+        ),
         ((2, 3, 4, 4), "kernel_size: 3 axis: 4", "convolution_param.axis is 4"),
     ],
 )
-def test_parameters_that_do_not_fit_are_refused(shape: tuple[int, ...], options: str, message: str) -> None:
+def test_parameters_that_do_not_fit_are_refused(
+    make_layer: MakeLayer, shape: tuple[int, ...], options: str, message: str
+) -> None:
     with pytest.raises(NetError, match=message) as caught:
-        run(layer_of(text(options)), [random_blob(*shape)])
+        run(make_layer(text(options)), [random_blob(*shape)])
     assert caught.value.layer == "l"
     assert caught.value.remedy
 
 
-def test_no_outputs_are_refused() -> None:
+def test_a_bottom_without_channels_is_refused(make_layer: MakeLayer) -> None:
+    with pytest.raises(NetError, match=r"bottom shape \(2, 0, 4, 4\) has no channels at axis 1"):
+        run(make_layer(text("kernel_size: 3")), [random_blob(2, 0, 4, 4)])
+
+
+def test_no_outputs_are_refused(make_layer: MakeLayer) -> None:
     with pytest.raises(NetError, match="num_output is 0"):
-        run(layer_of('type: "Convolution" convolution_param { kernel_size: 3 }'), [random_blob(1, 1, 3, 3)])
+        run(make_layer('type: "Convolution" convolution_param { kernel_size: 3 }'), [random_blob(1, 1, 3, 3)])
 
 
-def test_bottoms_of_different_shapes_are_refused() -> None:
+def test_bottoms_of_different_shapes_are_refused(make_layer: MakeLayer) -> None:
     with pytest.raises(NetError, match="bottom 1 has shape"):
-        run(layer_of(text("kernel_size: 3")), [random_blob(1, 1, 3, 3), random_blob(1, 1, 4, 4)], num_top=2)
+        run(make_layer(text("kernel_size: 3")), [random_blob(1, 1, 3, 3), random_blob(1, 1, 4, 4)], num_top=2)
 
 
-def test_other_channels_than_at_setup_are_refused() -> None:
+def test_other_channels_than_at_setup_are_refused(make_layer: MakeLayer) -> None:
     bottom = random_blob(2, 3, 4, 4)
-    layer = layer_of(text("kernel_size: 3"))
+    layer = make_layer(text("kernel_size: 3"))
     top = run(layer, [bottom])
     bottom.reshape(2, 2, 4, 4)
     with pytest.raises(NetError, match="expected 3 channels at axis 1"):

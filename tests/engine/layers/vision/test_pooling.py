@@ -2,13 +2,23 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.vision import pooling
+from farlayer.engine.layers.vision import pool_methods
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
-from tests.engine.support import assert_untouched, blob_of, layer_of, random_blob, run, untouched
+from tests.engine.support import (
+    assert_nothing_is_allocated,
+    assert_untouched,
+    blob_of,
+    layer_of,
+    random_blob,
+    run,
+    untouched,
+)
 
 GEOMETRIES = {
     "2x2": ((2, 2, 4, 6), dict(kernel=(2, 2), stride=(2, 2))),
@@ -99,8 +109,8 @@ def test_the_gradient_is_right(pool: str, case: str) -> None:
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
 def test_a_batch_in_parts_gives_the_same_as_the_whole(pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
-    for bound in (1, 120, 1 << 18):  # one sample a part, parts with a rest, one part
-        monkeypatch.setattr(pooling, "_PART_VALUES", bound)
+    for bound in (1, 120, 1 << 18):  # one plane a part, parts with a rest, the largest parts
+        monkeypatch.setattr(pool_methods, "_PART_VALUES", bound)
         bottom = distinct(5, 2, 5, 5)
         layer = layer_of(text(pool, (3, 3), (2, 2)))
         (top,) = run(layer, [bottom])
@@ -110,6 +120,71 @@ def test_a_batch_in_parts_gives_the_same_as_the_whole(pool: str, monkeypatch: py
     for other in results[1:]:
         np.testing.assert_array_equal(other[0], results[0][0])
         np.testing.assert_array_equal(other[1], results[0][1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    st.tuples(st.integers(0, 6), st.integers(0, 6)),
+    st.sampled_from(["some", "rarely", "never"]),
+)
+def test_maxima_are_caffes_whatever_the_values(
+    kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int], more: tuple[int, int], strange: str
+) -> None:
+    """Ties, infinities and NaN: as a loop that starts from the lowest value and takes what is larger."""
+    pad = tuple(min(p, k - 1) for p, k in zip(pad, kernel, strict=True))
+    rng = np.random.default_rng(sum((*kernel, *more)))
+    shape = (2, 2, kernel[0] + more[0], kernel[1] + more[1])
+    image = rng.integers(-2, 3, shape).astype(np.float32)
+    share = {"some": 0.4, "rarely": 0.05, "never": 0.0}[strange]
+    for value in (np.nan, -np.inf, np.inf, np.finfo(np.float32).min):
+        image[rng.random(shape) < share] = value
+    top, mask = run(layer_of(text("MAX", kernel, stride, pad)), [blob_of(image)], num_top=2)
+    for n, c in np.ndindex(shape[:2]):
+        for (row, column), (rows, columns), _ in windows(shape, kernel, stride, pad):
+            best, place = np.finfo(np.float32).min, -1
+            for h in range(rows.start, rows.stop):
+                for w in range(columns.start, columns.stop):
+                    if image[n, c, h, w] > best:
+                        best, place = image[n, c, h, w], h * shape[3] + w
+            assert top.data[n, c, row, column] == best
+            assert mask.data[n, c, row, column] == place
+
+
+def test_a_window_without_a_maximum_passes_no_gradient_on() -> None:
+    image = np.float32([[[[np.nan, -np.inf, 1, 2], [-np.inf, np.nan, 3, 4]]]])
+    layer = layer_of(text("MAX", (2, 2), (2, 2)))
+    bottom = blob_of(image)
+    (top,) = run(layer, [bottom])
+    top.diff[...] = [[[[5, 6]]]]
+    layer.backward([top], [True], [bottom])
+    np.testing.assert_array_equal(bottom.diff, [[[[0, 0, 0, 0], [0, 0, 0, 6]]]])
+
+
+def test_a_kernel_of_many_elements_finds_its_maximum() -> None:
+    bottom = distinct(1, 2, 20, 21)  # 17 x 18 elements have numbers of two bytes
+    top, mask = run(layer_of(text("MAX", (17, 18), (1, 1))), [bottom], num_top=2)
+    for row, column in np.ndindex(top.shape[2:]):
+        region = bottom.data[:, :, row : row + 17, column : column + 18].reshape(1, 2, -1)
+        np.testing.assert_array_equal(top.data[:, :, row, column], region.max(axis=2))
+        h, w = np.divmod(region.argmax(axis=2), 18)
+        np.testing.assert_array_equal(mask.data[:, :, row, column], (h + row) * 21 + w + column)
+
+
+@pytest.mark.parametrize("pool", ["MAX", "AVE", "STOCHASTIC"])
+@pytest.mark.parametrize("fields", ["kernel_size: 3 stride: 2", "kernel_size: 2 stride: 2", "global_pooling: true"])
+def test_a_steady_state_allocates_nothing(pool: str, fields: str) -> None:
+    bottom = blob_of(np.abs(random_blob(8, 16, 48, 48).data))
+    assert_nothing_is_allocated(layer_of(f'type: "Pooling" pooling_param {{ pool: {pool} {fields} }}'), [bottom])
+
+
+def test_the_ceil_mode_of_forks_rounds_down_where_it_is_false() -> None:
+    for fields, size in (("", 3), ("ceil_mode: true", 3), ("ceil_mode: false", 2), ("round_mode: FLOOR", 2)):
+        layer = layer_of(f'type: "Pooling" pooling_param {{ kernel_size: 2 stride: 2 {fields} }}')
+        (top,) = run(layer, [random_blob(1, 1, 5, 5)])
+        assert top.shape == (1, 1, size, size)
 
 
 def test_with_a_mask_the_gradient_is_the_same() -> None:
@@ -211,6 +286,7 @@ def test_stochastic_pooling_in_a_test_net_is_the_weighted_mean() -> None:
         ((1, 1, 4, 4), "global_pooling: true stride: 2", "global_pooling with pad"),
         ((1, 1, 4, 4), "kernel_size: 2 pad: 1 pool: STOCHASTIC", "padding is given, but pool is STOCHASTIC"),
         ((1, 4, 4), "kernel_size: 2", "3 axes, expected 4"),
+        ((1, 1, 0, 4), "global_pooling: true", r"image size \(0, 4\)"),
         ((1, 1, 2, 2), "kernel_size: 5", r"image size \(2, 2\) is smaller than the kernel \(5, 5\)"),
     ],
 )
