@@ -10,9 +10,12 @@ from importlib.metadata import version
 
 import click
 
+from farlayer.cli.compute_image_mean import compute_image_mean
 from farlayer.cli.console import Screen
+from farlayer.cli.convert_imageset import convert_imageset
 from farlayer.cli.doctor import doctor
 from farlayer.cli.failures import tell_bug, tell_failure, tell_interruption
+from farlayer.cli.layers import layers
 from farlayer.cli.serve import serve
 from farlayer.cli.signals import interrupts
 from farlayer.cli.test import test
@@ -27,7 +30,7 @@ def farlayer() -> None:
     """Train and test Caffe nets whose Python layers run in worker processes."""
 
 
-for _command in (train, test, serve, doctor, upgrade_net):
+for _command in (train, test, serve, doctor, layers, upgrade_net, convert_imageset, compute_image_mean):
     farlayer.add_command(_command)
 
 

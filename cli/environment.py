@@ -14,7 +14,15 @@ from pathlib import Path
 
 from farlayer.cli.formats import size
 
-_EXTRAS = {"plot": "curves of a run, train --plot", "demo": "make demo"}
+_EXTRAS = {
+    "plot": "curves of a run, train --plot",
+    "demo": "make demo",
+    "hdf5": "HDF5Data and HDF5Output",
+    "lmdb": "Data, convert-imageset and compute-image-mean, backend LMDB",
+    "leveldb": "the same, backend LEVELDB",
+    "image": "image files: ImageData, WindowData, encoded Datum messages, convert-imageset",
+    "opencv": "the same with the decoders of Caffe",
+}
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9._-]+).*; *extra *== *[\"'](?P<extra>[^\"']+)[\"']")
 _WANTED_OPEN_FILES = 1024
 

@@ -6,12 +6,13 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import click
 
 from farlayer.cli.console import LOG_LEVELS
 from farlayer.client.options import CARRIERS, TRANSPORTS, ClientOptions
+from farlayer.engine.kernels.choice import KERNELS
 from farlayer.protos.errors import FarlayerError, InputError, PlacementError
 from farlayer.protos.protocol import check_address
 
@@ -109,6 +110,10 @@ def log_level_option(default: str) -> Callable[[Callable[..., object]], Callable
     )
 
 
+Backend = Literal["lmdb", "leveldb"]
+BACKEND = click.option(
+    "--backend", type=click.Choice(["lmdb", "leveldb"]), default="lmdb", show_default=True, help="Kind of the database."
+)
 PYTHON = click.option(
     "--python",
     metavar="PATH",
@@ -152,6 +157,13 @@ _WHERE_LAYERS_RUN: tuple[Callable[[Callable[..., object]], Callable[..., object]
     ),
     PYTHON,
     PYTHON_PATH,
+)
+KERNELS_OPTION = click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    default="auto",
+    show_default=True,
+    help="Whose code does the heavy arithmetic of layers. Auto takes torch where it is installed.",
 )
 _IN_PROCESS = click.option(
     "--in-process", is_flag=True, help="Run Python layers in this process, as Caffe does: for debugging."

@@ -54,7 +54,10 @@ class RateColumn(TextColumn):
 
 
 class LiveProgress(SolverListener):
-    """A bar with rate and remaining time; under it loss, learning rate and the last test. Tests stay as lines above."""
+    """A bar with rate and remaining time; under it loss, learning rate and the last test. Tests stay as lines above.
+
+    A stop that was asked for is told there, too.
+    """
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
@@ -91,6 +94,8 @@ class LiveProgress(SolverListener):
 
     def __rich__(self) -> Group:
         """What is drawn now."""
+        if self._solver.is_stop_requested:
+            return Group(self._bar, Text("stopping after this iteration; Ctrl-C once more: at once", "yellow"))
         state = f"loss {self._loss:.4g}   lr {self._rate:.4g}   " if self._loss is not None else ""
         return Group(self._bar, Text(state + self._test, "dim", no_wrap=True, overflow="ellipsis"))
 

@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM: one exception at the first, nothing more while things are being ended."""
+"""Signals: one exception at the first Ctrl-C or SIGTERM, unless a command knows better; the end at the second."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -25,16 +25,44 @@ class Interrupts:
     """Raises `Interrupted` in the main thread at the first SIGINT or SIGTERM, and ends the process at the second.
 
     A local server sees by its lifeline that this process is gone, so that the hurried end, too, leaves no worker.
+
+    Attributes:
+        came: whether the exception was raised, or is kept back.
     """
 
     def __init__(self) -> None:
         self.came = False
         self._shields = 0
+        self._handler: Callable[[int], bool] | None = None
 
     def install(self) -> None:
         """Takes the signals over, for the rest of the process's life."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+
+    @contextmanager
+    def handled_by(self, handler: Callable[[int], bool]) -> Iterator[None]:
+        """Asks somebody first who may know better what a signal is to do; takes SIGHUP over, too.
+
+        Args:
+            handler: takes the number of a signal and says whether that is all; it runs in the middle of anything.
+        """
+        before = signal.signal(signal.SIGHUP, self._on_signal)
+        self._handler = handler
+        try:
+            yield
+        finally:
+            self._handler = None
+            signal.signal(signal.SIGHUP, before if before is not None else signal.SIG_DFL)
+
+    def raise_now(self) -> None:
+        """Raises `Interrupted` as a signal would: the next one ends the process.
+
+        Raises:
+            Interrupted: always.
+        """
+        self.came = True
+        raise Interrupted
 
     def check(self) -> None:
         """Raises where a signal came whose exception was lost, as in a callback of the interpreter."""
@@ -54,6 +82,9 @@ class Interrupts:
             self.check()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # While things are being ended, the end of the terminal does not hurry them.
+        if self._handler is not None and (not self.came or number == signal.SIGHUP) and self._handler(number):
+            return
         if self.came:
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)

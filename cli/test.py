@@ -9,7 +9,7 @@ import click
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
-from farlayer.cli.options import HostOptions, host_options, need_file, split_list
+from farlayer.cli.options import KERNELS_OPTION, HostOptions, host_options, need_file, split_list
 
 if TYPE_CHECKING:
     from farlayer.engine.net import Net
@@ -23,10 +23,11 @@ class TestOptions:
 
     Attributes:
         model: path of the net's definition.
-        weights: paths of .caffemodel files.
+        weights: paths of .caffemodel or .caffemodel.h5 files.
         iterations: how many batches to run.
         phase: "TRAIN" or "TEST".
         level, stages: for include and exclude rules.
+        kernels: whose code does the heavy arithmetic.
         host: where Python layers run.
     """
 
@@ -38,6 +39,7 @@ class TestOptions:
     phase: str
     level: int | None
     stages: tuple[str, ...]
+    kernels: str
     host: HostOptions
 
     def __post_init__(self) -> None:
@@ -48,7 +50,7 @@ class TestOptions:
 
 @click.command(cls=CaffeCommand, short_help="Score a trained net.")
 @click.option("--model", metavar="FILE", required=True, help="The net's definition, a prototxt.")
-@click.option("--weights", metavar="FILE,...", required=True, help="Its trained weights (.caffemodel).")
+@click.option("--weights", metavar="FILE,...", required=True, help="Its trained weights (.caffemodel, .h5).")
 @click.option(
     "--iterations", type=click.IntRange(min=1), default=_CAFFE_ITERATIONS, show_default=True, help="Batches to run."
 )
@@ -61,6 +63,7 @@ class TestOptions:
 )
 @click.option("--level", type=int, help="Level of the net, for include and exclude rules.")
 @click.option("--stage", metavar="STAGE,...", default="", help="Stages of the net, for the same.")
+@KERNELS_OPTION
 @host_options(nets=True)
 @click.pass_obj
 def test(
@@ -73,13 +76,14 @@ def test(
     phase: str,
     level: int | None,
     stage: str,
+    kernels: str,
 ) -> None:
     """Score a trained net: the mean of each of its outputs over a number of batches.
 
     Flags are those of `caffe test`, with one dash or two.
     """
     screen.configure_logging(host.log_level)
-    options = TestOptions(model, split_list(weights), iterations, phase, level, split_list(stage), host)
+    options = TestOptions(model, split_list(weights), iterations, phase, level, split_list(stage), kernels, host)
     run_test(options, screen)
 
 
@@ -101,7 +105,14 @@ def run_test(options: TestOptions, screen: Screen) -> None:
     phase = caffe_pb2.Phase.Value(options.phase)
     with open_host(options.host, screen) as host:
         with screen.status("Starting the Python layers"):
-            net = build_net(definition, phase, host=host, level=options.level, stages=options.stages)
+            net = build_net(
+                definition,
+                phase,
+                host=host,
+                level=options.level,
+                stages=options.stages,
+                kernels=options.kernels,
+            )
         with net:
             for path in options.weights:
                 load_weights(net, path)

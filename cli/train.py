@@ -12,7 +12,8 @@ import click
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
-from farlayer.cli.options import HostOptions, host_options, need_file, split_list
+from farlayer.cli.options import KERNELS_OPTION, HostOptions, host_options, need_file, split_list
+from farlayer.cli.signal_effects import EFFECTS, SignalEffects
 from farlayer.protos.errors import FarlayerError, InputError, NotFiniteError, SnapshotError
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class TrainOptions:
 
     Attributes:
         solver: path of the solver's definition.
-        weights: paths of .caffemodel files to start from.
-        snapshot: path of a .solverstate to go on from; "" for none. Not together with weights.
+        weights: paths of .caffemodel or .caffemodel.h5 files to start from.
+        snapshot: path of a .solverstate or .solverstate.h5 to go on from; "" for none. Not together with weights.
         iterations: instead of the solver's max_iter; None to keep that.
         level, stages: of the train net, added to its train_state.
         stop_on_nan: whether a loss that is not finite ends the run.
         plot: path of a picture of the curves; "" for none.
+        sigint_effect, sighup_effect: what these signals do.
+        kernels: whose code does the heavy arithmetic.
         host: where Python layers run.
     """
 
@@ -44,6 +47,9 @@ class TrainOptions:
     stages: tuple[str, ...]
     stop_on_nan: bool
     plot: str
+    sigint_effect: str
+    sighup_effect: str
+    kernels: str
     host: HostOptions
 
     def __post_init__(self) -> None:
@@ -65,13 +71,28 @@ class TrainOptions:
 
 @click.command(cls=CaffeCommand, short_help="Train the net of a solver.")
 @click.option("--solver", metavar="FILE", required=True, help="The solver's definition, a prototxt.")
-@click.option("--weights", metavar="FILE,...", default="", help="Trained weights to start from (.caffemodel).")
-@click.option("--snapshot", metavar="FILE", default="", help="State of a run to go on with (.solverstate).")
+@click.option("--weights", metavar="FILE,...", default="", help="Trained weights to start from (.caffemodel, .h5).")
+@click.option("--snapshot", metavar="FILE", default="", help="State of a run to go on with (.solverstate, .h5).")
 @click.option("--iterations", type=click.IntRange(min=0), help="Train to this iteration instead of max_iter.")
 @click.option("--level", type=int, help="Level of the train net, for include and exclude rules.")
 @click.option("--stage", metavar="STAGE,...", default="", help="Stages of the train net, for the same.")
 @click.option("--stop-on-nan", is_flag=True, help="Stop at a loss that is not finite, and tell where it came from.")
 @click.option("--plot", metavar="FILE.png", default="", help="Draw loss and test scores when done.  [needs matplotlib]")
+@click.option(
+    "--sigint-effect",
+    type=click.Choice(EFFECTS),
+    default="stop",
+    show_default=True,
+    help="What Ctrl-C does. Stop: after the running iteration, with a snapshot; a second one: at once.",
+)
+@click.option(
+    "--sighup-effect",
+    type=click.Choice(EFFECTS),
+    default="snapshot",
+    show_default=True,
+    help="What SIGHUP does. Snapshot: writes one and goes on, also where the terminal is gone.",
+)
+@KERNELS_OPTION
 @host_options(nets=True)
 @click.pass_obj
 def train(
@@ -86,16 +107,30 @@ def train(
     stage: str,
     stop_on_nan: bool,
     plot: str,
+    sigint_effect: str,
+    sighup_effect: str,
+    kernels: str,
 ) -> None:
     """Train the net of a solver.
 
     Flags are those of `caffe train`, with one dash or two. A run that ends early, by an error or a signal, writes a
     snapshot of what it reached. Differs from Caffe: the folder of snapshot_prefix is made where only itself is
-    missing; --iterations counts.
+    missing; --iterations counts; a run that a signal ended has exit code 1; SIGTERM ends it in order, at once.
     """
     screen.configure_logging(host.log_level)
     options = TrainOptions(
-        solver, split_list(weights), snapshot, iterations, level, split_list(stage), stop_on_nan, plot, host
+        solver=solver,
+        weights=split_list(weights),
+        snapshot=snapshot,
+        iterations=iterations,
+        level=level,
+        stages=split_list(stage),
+        stop_on_nan=stop_on_nan,
+        plot=plot,
+        sigint_effect=sigint_effect,
+        sighup_effect=sighup_effect,
+        kernels=kernels,
+        host=host,
     )
     run_training(options, screen)
 
@@ -109,23 +144,28 @@ def run_training(options: TrainOptions, screen: Screen) -> None:
     """
     from farlayer.cli.history import RunHistory
     from farlayer.cli.hosts import open_host
-    from farlayer.cli.signals import Interrupted
+    from farlayer.cli.signals import Interrupted, interrupts
     from farlayer.engine.prototxt import read_solver
     from farlayer.engine.solvers import build_solver
 
     definition = _with_options(read_solver(options.solver), options)
     history = RunHistory()
+    effects = SignalEffects(options.sigint_effect, options.sighup_effect, is_live=screen.is_live)
     solver: Solver | None = None
     try:
-        with open_host(options.host, screen) as host:
+        with interrupts.handled_by(effects), open_host(options.host, screen) as host:
             _make_snapshot_folder(definition)
             with screen.status("Starting the Python layers"):
                 solver = build_solver(
-                    definition, host=host, base_dir=Path(options.solver).parent, check_finite=options.stop_on_nan
+                    definition,
+                    host=host,
+                    base_dir=Path(options.solver).parent,
+                    check_finite=options.stop_on_nan,
+                    kernels=options.kernels,
                 )
             _warn_of_no_loss(solver, screen)
             with solver:
-                _train(solver, history, options, screen)
+                _train(solver, history, effects, options, screen)
     except Interrupted as interruption:
         place = f"at {history.position(solver.iter)}" if solver is not None else "before training began"
         interruption.story = f"interrupted {place}"
@@ -170,7 +210,7 @@ def _warn_of_no_loss(solver: Solver, screen: Screen) -> None:
         )
 
 
-def _train(solver: Solver, history: RunHistory, options: TrainOptions, screen: Screen) -> None:
+def _train(solver: Solver, history: RunHistory, effects: SignalEffects, options: TrainOptions, screen: Screen) -> None:
     from farlayer.cli.curves import write_curves
     from farlayer.cli.layer_table import layer_table
     from farlayer.cli.progress import shown_progress
@@ -183,7 +223,7 @@ def _train(solver: Solver, history: RunHistory, options: TrainOptions, screen: S
     solver.update_guard = interrupts.shield
     started = time.monotonic()
     try:
-        with shown_progress(screen, solver):
+        with shown_progress(screen, solver), effects.on(solver):
             solver.solve()
     except (NotFiniteError, SnapshotError):
         raise  # what was reached is of no use, or was just found impossible to write
@@ -191,6 +231,8 @@ def _train(solver: Solver, history: RunHistory, options: TrainOptions, screen: S
         if solver.iter > first:
             _save_what_was_reached(solver, screen)
         raise
+    if solver.was_stopped:
+        interrupts.raise_now()
     _tell_results(solver, history, solver.iter - first, time.monotonic() - started, screen)
     if options.plot:
         losses = {name for net in (solver.net, *solver.test_nets) for name in net.loss_weights()}

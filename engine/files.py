@@ -1,21 +1,31 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and what is wrong with those that are read."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from farlayer.engine.wire import Chunk
 from farlayer.protos.errors import SnapshotError
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HDF5_SUFFIX = ".h5"
+"""What Caffe tells HDF5 files by."""
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file beside its final place and moves it there, so that no reader or crash sees half of it.
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives the path of a file beside the final place; behind `with` it is moved there, unless an error came.
+
+    So no reader and no crash sees half of a file.
 
     Raises:
         SnapshotError: the folder is missing, not writable, or full.
@@ -23,9 +33,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
+            yield temporary
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:
@@ -38,48 +47,65 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
-def read_message(path: Path, message: AnyMessage, what: str, *, kind: str, remedy: str) -> AnyMessage:
-    """Reads a file into a message.
+def write_atomically(path: Path, *content: Chunk) -> None:
+    """Writes a file from its pieces, whole or not at all.
+
+    Raises:
+        SnapshotError: the folder is missing, not writable, or full.
+    """
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        file.writelines(content)
+
+
+@contextmanager
+def decoding(path: Path, what: str, *, kind: str, remedy: str) -> Iterator[bytes]:
+    """Reads a file and gives its bytes; says of the file what is wrong with the message that is read from them.
 
     Args:
         path: the file.
-        message: filled, and returned.
         what: what the file should be, for errors.
         kind: the suffix of such files.
         remedy: what to do where it is damaged.
 
     Raises:
-        SnapshotError: it cannot be read, is damaged, or is HDF5, which this version does not read.
-    """
-    content = read_whole(path, what)
-    try:
-        message.ParseFromString(content)
-    except DecodeError as error:
-        raise SnapshotError(
-            f"the {what} '{path}' is truncated or no {kind} ({len(content)} bytes)", remedy=remedy
-        ) from error
-    return message
-
-
-def read_whole(path: Path, what: str) -> bytes:
-    """Reads a file.
-
-    Args:
-        path: the file.
-        what: what it should be, for the error.
-
-    Raises:
-        SnapshotError: it cannot be read, or is HDF5, which this version does not read.
+        SnapshotError: it cannot be read, or the code inside `with` met a DecodeError.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
+        raise cannot_read(path, what, error) from error
+    try:
+        yield content
+    except DecodeError as error:
         raise SnapshotError(
-            f"cannot read the {what} '{path}': {error.strerror or error}", remedy="check the path"
+            f"the {what} '{path}' is truncated or no {kind} ({len(content)} bytes)", remedy=remedy
         ) from error
-    if content.startswith(b"\x89HDF\r\n\x1a\n") or path.suffix in {".h5", ".hdf5"}:
-        raise SnapshotError(
-            f"the {what} '{path}' is an HDF5 file, which this version does not read",
-            remedy="use a file in snapshot_format: BINARYPROTO; HDF5 comes with a later version",
-        )
-    return content
+
+
+def read_message(path: Path, message: AnyMessage, what: str, *, kind: str, remedy: str) -> AnyMessage:
+    """Reads a file into a message, which is returned; for what holds few numbers. Arguments are those of `decoding`.
+
+    Raises:
+        SnapshotError: it cannot be read, or is damaged.
+    """
+    with decoding(path, what, kind=kind, remedy=remedy) as content:
+        message.ParseFromString(content)
+    return message
+
+
+def is_hdf5(path: Path, what: str) -> bool:
+    """Whether a file is an HDF5 file, by its first bytes, or should be one, by its suffix.
+
+    Raises:
+        SnapshotError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE or path.suffix == HDF5_SUFFIX
+    except OSError as error:
+        raise cannot_read(path, what, error) from error
+
+
+def cannot_read(path: Path, what: str, error: OSError) -> SnapshotError:
+    """The error for a file that the system does not let us read."""
+    return SnapshotError(f"cannot read the {what} '{path}': {error.strerror or error}", remedy="check the path")

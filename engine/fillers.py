@@ -13,12 +13,20 @@ from farlayer.blobs.blob import Blob
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
 
+_PART_VALUES = 1 << 16
+"""Random numbers beside those of the blob are drawn in parts, so that they take no memory worth noting."""
+
 if TYPE_CHECKING:
     _Fill = Callable[["NDArray[np.float32]", caffe_pb2.FillerParameter, np.random.Generator], None]
 
 
 def fill(blob: Blob, param: caffe_pb2.FillerParameter, rng: np.random.Generator, *, layer: str) -> None:
     """Fills the data of a blob as a FillerParameter says.
+
+    constant: value. uniform: from min to max. gaussian: of mean and std; with sparse thinned out. positive_unitball:
+    positive rows that sum to 1. xavier: uniform of variance 1 / n, msra: gaussian of variance 2 / n, where n is the fan
+    that variance_norm names. bilinear: the kernel of an upsampling, (1 - |x / f - c|) * (1 - |y / f - c|) with
+    f = ceil(size / 2) and c = (size - 1) / (2 * f).
 
     The numbers are those of `rng`: reproducible from its seed. Differs from Caffe: not the numbers that Caffe's own
     generator draws from the same random_seed, though of the same distributions. An empty blob is left alone.
@@ -76,10 +84,19 @@ def _gaussian(data: NDArray[np.float32], param: caffe_pb2.FillerParameter, rng: 
         raise ValueError(f"sparse is {param.sparse}, expected -1 (off) or more")
     _draw_gaussian(data, param.mean, param.std, rng)
     if param.sparse >= 0:
-        # sparse: the mean number of inputs with a weight that is not zero, for each output.
-        if not data.ndim:
-            raise ValueError("sparse needs a blob with at least one axis")
-        data *= rng.random(data.shape, np.float32) < param.sparse / data.shape[0]
+        _thin_out(data, param.sparse, rng)
+
+
+def _thin_out(data: NDArray[np.float32], sparse: int, rng: np.random.Generator) -> None:
+    """Keeps a value with the probability sparse / shape[0]: so many for each output, on average, of a weight matrix."""
+    if not data.ndim:
+        raise ValueError("sparse needs a blob with at least one axis")
+    if sparse > data.shape[0]:
+        raise ValueError(f"sparse is {sparse}, expected at most {data.shape[0]}, the size of axis 0")
+    flat = data.reshape(-1)
+    for start in range(0, flat.size, _PART_VALUES):
+        part = flat[start : start + _PART_VALUES]
+        part *= rng.random(part.size, np.float32) < sparse / data.shape[0]
 
 
 def _positive_unitball(data: NDArray[np.float32], param: caffe_pb2.FillerParameter, rng: np.random.Generator) -> None:

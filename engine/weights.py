@@ -1,16 +1,16 @@
-"""Weights of a net to and from .caffemodel files."""
+"""Weights of a net to and from files: .caffemodel and .caffemodel.h5."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farlayer.engine.blob_proto import blob_to_proto, fill_from_proto, fits_shape, shape_of_proto
-from farlayer.engine.files import read_message, write_atomically
-from farlayer.protos import caffe_pb2
+from farlayer.engine import weights_binary, weights_hdf5
+from farlayer.engine.files import is_hdf5
+from farlayer.engine.stored_layer import StoredLayer
 from farlayer.protos.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -21,115 +21,96 @@ logger = logging.getLogger(__name__)
 
 
 def load_weights(net: Net, path: str | os.PathLike[str]) -> None:
-    """Copies the weights of a .caffemodel file into the layers of the same names.
+    """Copies the weights of a file into the layers of the same names.
 
-    Layers of the file that the net does not have are ignored with a log line, as are layers of the net that the file
-    does not have. Files with layers of the older formats are read too: only names and blobs count.
+    Layers of the file that the net does not have are ignored with a log line; layers of the net that the file does not
+    have stay as they are. Files with layers of the older formats are read too: only names and blobs count.
 
     Raises:
-        SnapshotError: the file is missing, damaged or HDF5, or a layer's blobs do not fit.
+        SnapshotError: the file is missing or damaged, a layer's blobs do not fit, or h5py is needed and missing.
     """
     copy_weights(net, read_weights(path), str(path))
 
 
-def save_weights(net: Net, path: str | os.PathLike[str], *, with_diff: bool = False) -> None:
-    """Writes name, layers and weights of a net as a .caffemodel file, whole or not at all.
+def save_weights(net: Net, path: str | os.PathLike[str], *, with_diff: bool = False, hdf5: bool = False) -> None:
+    """Writes the weights of a net to a file, whole or not at all.
 
     Args:
         net: the net.
         path: the file.
         with_diff: whether the diffs of params are written too (snapshot_diff).
+        hdf5: whether it becomes an HDF5 file, which holds weights alone, or a .caffemodel, which holds the definitions
+            of the layers, too.
 
     Raises:
-        SnapshotError: the file cannot be written.
+        SnapshotError: the file cannot be written, or h5py is needed and missing.
     """
-    write_atomically(Path(path), net_to_proto(net, with_diff=with_diff).SerializeToString())
+    write = weights_hdf5.write if hdf5 else weights_binary.write
+    write(net, Path(path), with_diff=with_diff)
 
 
-def net_to_proto(net: Net, *, with_diff: bool = False) -> caffe_pb2.NetParameter:
-    """Makes the message that a .caffemodel file holds: each layer's definition with its blobs, Splits included."""
-    message = caffe_pb2.NetParameter(name=net.name)
-    for layer in net.layers:
-        stored = message.layer.add()
-        stored.CopyFrom(layer.param)
-        del stored.blobs[:]
-        stored.blobs.extend(blob_to_proto(blob, with_diff=with_diff) for blob in layer.params)
-    return message
-
-
-def read_weights(path: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
-    """Reads a .caffemodel file.
+def read_weights(path: str | os.PathLike[str]) -> list[StoredLayer]:
+    """Reads a file of weights; that it is HDF5 is seen by its first bytes.
 
     Raises:
-        SnapshotError: it is missing, truncated, not a .caffemodel, or HDF5.
+        SnapshotError: it is missing, truncated, no file of weights, or h5py is needed and missing.
     """
     path = Path(path)
-    message = read_message(
-        path, caffe_pb2.NetParameter(), "weights file", kind=".caffemodel", remedy="copy or download it again"
-    )
-    if not message.layer and not message.layers:
-        raise SnapshotError(
-            f"the weights file '{path}' holds no layers ({path.stat().st_size} bytes)",
-            remedy="copy or download it again, or check that it is a .caffemodel",
-        )
-    return message
+    read = weights_hdf5.read if is_hdf5(path, "weights file") else weights_binary.read
+    return read(path)
 
 
-def copy_weights(net: Net, weights: caffe_pb2.NetParameter, source: str) -> None:
-    """Copies the blobs of a NetParameter into the net's layers, by layer name.
+def copy_weights(net: Net, layers: Iterable[StoredLayer], source: str) -> None:
+    """Copies stored layers into the net's, by name.
+
+    A param that the file lacks is an error, except where the layer shares it with an earlier one that owns it: HDF5
+    files hold what is owned.
 
     Args:
         net: what is written to.
-        weights: where the blobs are.
-        source: what to call `weights` in errors.
+        layers: where the blobs are.
+        source: what to call them in errors.
 
     Raises:
         SnapshotError: a layer's blobs do not fit.
+
+    Source: Caffe, src/caffe/net.cpp (CopyTrainedLayersFrom, CopyTrainedLayersFromHDF5).
     """
-    layers = {layer.name: layer for layer in reversed(net.layers)}
+    own = {layer.name: layer for layer in reversed(net.layers)}
+    owned = {(param.layer, param.index) for param in net.learnable}
     copied = 0
-    for name, blobs in _stored_layers(weights):
-        layer = layers.get(name)
+    for stored in layers:
+        layer = own.get(stored.name)
         if layer is None:
-            logger.info("ignoring layer '%s' of %s: the net has no such layer", name, source)
+            logger.info("ignoring layer '%s' of %s: the net has no such layer", stored.name, source)
             continue
-        _copy_layer(layer, blobs, source)
-        copied += bool(blobs)
+        needed = {index for index in range(len(layer.params)) if (layer.name, index) in owned}
+        _copy_layer(layer, stored, needed, source)
+        copied += bool(stored.blobs)
     if not copied:
         logger.warning("%s holds no weights for any layer of this net: nothing was loaded", source)
 
 
-def _stored_layers(weights: caffe_pb2.NetParameter) -> Iterator[tuple[str, Sequence[caffe_pb2.BlobProto]]]:
-    """Name and blobs of each layer, in whichever of the three formats it is stored."""
-    for layer in weights.layer:
-        yield layer.name, layer.blobs
-    for old in weights.layers:
-        if old.HasField("layer"):
-            yield old.layer.name, old.layer.blobs
-        else:
-            yield old.name, old.blobs
-
-
-def _copy_layer(layer: Layer, blobs: Sequence[caffe_pb2.BlobProto], source: str) -> None:
+def _copy_layer(layer: Layer, stored: StoredLayer, needed: set[int], source: str) -> None:
     params = layer.params
-    shapes = [shape_of_proto(proto) for proto in blobs]
-    if len(blobs) != len(params):
+    there = set(stored.blobs)
+    if not needed <= there <= set(range(len(params))):
         raise SnapshotError(
             f"layer '{layer.name}' has {len(params)} params of shapes {[blob.shape for blob in params]}, but {source} "
-            f"has {len(blobs)} for it, of shapes {shapes}",
+            f"has {len(there)} for it, of shapes {[blob.shape for blob in stored.blobs.values()]}",
             remedy="use the net that the file was written for, or rename the layer to leave it as it is",
             layer=layer.name,
         )
-    for index, (blob, proto) in enumerate(zip(params, blobs, strict=True)):
-        if not fits_shape(proto, blob.shape):
+    for index, blob in stored.blobs.items():
+        if not blob.fits(params[index].shape):
             raise SnapshotError(
-                f"param {index} of layer '{layer.name}' has shape {blob.shape}, but in {source} it has shape "
-                f"{shapes[index]}",
+                f"param {index} of layer '{layer.name}' has shape {params[index].shape}, but in {source} it has shape "
+                f"{blob.shape}",
                 remedy="use the net that the file was written for, or rename the layer to train it anew",
                 layer=layer.name,
             )
         try:
-            fill_from_proto(blob, proto)
+            blob.fill(params[index])
         except SnapshotError as error:
             raise SnapshotError(
                 f"param {index} of layer '{layer.name}' in {source}: {error.message}",

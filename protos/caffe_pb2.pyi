@@ -402,6 +402,11 @@ class SolverParameter(google.protobuf.message.Message):
     AP_VERSION_FIELD_NUMBER: builtins.int
     PLATEAU_WINSIZE_FIELD_NUMBER: builtins.int
     SHOW_PER_CLASS_RESULT_FIELD_NUMBER: builtins.int
+    WARMUP_ITER_FIELD_NUMBER: builtins.int
+    WARMUP_START_LR_FIELD_NUMBER: builtins.int
+    STAGELR_FIELD_NUMBER: builtins.int
+    STAGEITER_FIELD_NUMBER: builtins.int
+    MIN_LR_FIELD_NUMBER: builtins.int
     net: builtins.str
     """Which nets. One train net, from one of: train_net_param, train_net, net_param, net.
     Test nets, in this order: test_net_param, test_net, then net_param or net. The strings are paths.
@@ -417,14 +422,16 @@ class SolverParameter(google.protobuf.message.Message):
     """Reporting: iterations between lines (0: none), losses that a reported loss averages."""
     average_loss: builtins.int
     base_lr: builtins.float
-    """Learning rate and its policy: fixed, step, exp, inv, multistep, poly, sigmoid."""
+    """Learning rate and its policy: fixed, step, exp, inv, multistep, poly, sigmoid; and beyond Caffe plateau,
+    multifixed, cosine.
+    """
     lr_policy: builtins.str
     gamma: builtins.float
     power: builtins.float
     stepsize: builtins.int
     """Iterations a step, for policy "step"; the centre, for "sigmoid"."""
     type: builtins.str
-    """Update rule: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta, Adam."""
+    """Update rule: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta, Adam; and beyond Caffe AdamW."""
     solver_type: global___SolverParameter.SolverType.ValueType
     momentum: builtins.float
     momentum2: builtins.float
@@ -455,6 +462,15 @@ class SolverParameter(google.protobuf.message.Message):
     """Forks. SSD: how detection is scored (41, 42 there), and policy "plateau"."""
     ap_version: builtins.str
     show_per_class_result: builtins.bool
+    warmup_iter: builtins.int
+    """Forks. Intel: iterations in which the rate rises from warmup_start_lr to base_lr, before any policy; and policy
+    "multifixed", the rate of each stage and the last iteration of each (the numbers of these two are ours).
+    """
+    warmup_start_lr: builtins.float
+    min_lr: builtins.float
+    """Forks. NVIDIA: the rate that policy "poly" ends at, and that no policy goes below; here "cosine" ends at it, too
+    (its number is ours).
+    """
     @property
     def net_param(self) -> global___NetParameter: ...
     @property
@@ -483,6 +499,10 @@ class SolverParameter(google.protobuf.message.Message):
 
     @property
     def plateau_winsize(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @property
+    def stagelr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def stageiter(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     def __init__(
         self,
         *,
@@ -532,9 +552,14 @@ class SolverParameter(google.protobuf.message.Message):
         ap_version: builtins.str | None = ...,
         plateau_winsize: collections.abc.Iterable[builtins.int] | None = ...,
         show_per_class_result: builtins.bool | None = ...,
+        warmup_iter: builtins.int | None = ...,
+        warmup_start_lr: builtins.float | None = ...,
+        stagelr: collections.abc.Iterable[builtins.float] | None = ...,
+        stageiter: collections.abc.Iterable[builtins.int] | None = ...,
+        min_lr: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ap_version", b"ap_version", "average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "device_id", b"device_id", "display", b"display", "eval_type", b"eval_type", "gamma", b"gamma", "iter_size", b"iter_size", "layer_wise_reduce", b"layer_wise_reduce", "lr_policy", b"lr_policy", "max_iter", b"max_iter", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "power", b"power", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rms_decay", b"rms_decay", "show_per_class_result", b"show_per_class_result", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_diff", b"snapshot_diff", "snapshot_format", b"snapshot_format", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "stepsize", b"stepsize", "test_compute_loss", b"test_compute_loss", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ap_version", b"ap_version", "average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "device_id", b"device_id", "display", b"display", "eval_type", b"eval_type", "gamma", b"gamma", "iter_size", b"iter_size", "layer_wise_reduce", b"layer_wise_reduce", "lr_policy", b"lr_policy", "max_iter", b"max_iter", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_winsize", b"plateau_winsize", "power", b"power", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rms_decay", b"rms_decay", "show_per_class_result", b"show_per_class_result", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_diff", b"snapshot_diff", "snapshot_format", b"snapshot_format", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "stepsize", b"stepsize", "stepvalue", b"stepvalue", "test_compute_loss", b"test_compute_loss", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "test_iter", b"test_iter", "test_net", b"test_net", "test_net_param", b"test_net_param", "test_state", b"test_state", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["ap_version", b"ap_version", "average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "device_id", b"device_id", "display", b"display", "eval_type", b"eval_type", "gamma", b"gamma", "iter_size", b"iter_size", "layer_wise_reduce", b"layer_wise_reduce", "lr_policy", b"lr_policy", "max_iter", b"max_iter", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "power", b"power", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rms_decay", b"rms_decay", "show_per_class_result", b"show_per_class_result", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_diff", b"snapshot_diff", "snapshot_format", b"snapshot_format", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "stepsize", b"stepsize", "test_compute_loss", b"test_compute_loss", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_iter", b"warmup_iter", "warmup_start_lr", b"warmup_start_lr", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ap_version", b"ap_version", "average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "device_id", b"device_id", "display", b"display", "eval_type", b"eval_type", "gamma", b"gamma", "iter_size", b"iter_size", "layer_wise_reduce", b"layer_wise_reduce", "lr_policy", b"lr_policy", "max_iter", b"max_iter", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_winsize", b"plateau_winsize", "power", b"power", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rms_decay", b"rms_decay", "show_per_class_result", b"show_per_class_result", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_diff", b"snapshot_diff", "snapshot_format", b"snapshot_format", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "stageiter", b"stageiter", "stagelr", b"stagelr", "stepsize", b"stepsize", "stepvalue", b"stepvalue", "test_compute_loss", b"test_compute_loss", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "test_iter", b"test_iter", "test_net", b"test_net", "test_net_param", b"test_net_param", "test_state", b"test_state", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_iter", b"warmup_iter", "warmup_start_lr", b"warmup_start_lr", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
 
 global___SolverParameter = SolverParameter
 

@@ -11,8 +11,14 @@ import numpy as np
 
 from farlayer.engine.net import Net
 from farlayer.engine.net_builder import build_net
-from farlayer.engine.solvers.definitions import test_definitions, train_definition
+from farlayer.engine.optional import need
+from farlayer.engine.solvers.adadelta import AdaDeltaSolver
+from farlayer.engine.solvers.adagrad import AdaGradSolver
+from farlayer.engine.solvers.adam import AdamSolver, AdamWSolver
+from farlayer.engine.solvers.definitions import find_file, test_definitions, train_definition
 from farlayer.engine.solvers.lr_policy import check_policy
+from farlayer.engine.solvers.nesterov import NesterovSolver
+from farlayer.engine.solvers.rmsprop import RMSPropSolver
 from farlayer.engine.solvers.sgd import SGDSolver
 from farlayer.engine.weights import load_weights
 from farlayer.protos import caffe_pb2
@@ -24,7 +30,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SOLVER_TYPES: dict[str, type[Solver]] = {SGDSolver.type_name: SGDSolver}
+SOLVER_TYPES: dict[str, type[Solver]] = {
+    solver.type_name: solver
+    for solver in (
+        AdaDeltaSolver,
+        AdaGradSolver,
+        AdamSolver,
+        AdamWSolver,
+        NesterovSolver,
+        RMSPropSolver,
+        SGDSolver,
+    )
+}
 
 _LEGACY_TYPES = {
     caffe_pb2.SolverParameter.SGD: "SGD",
@@ -34,58 +51,21 @@ _LEGACY_TYPES = {
     caffe_pb2.SolverParameter.ADADELTA: "AdaDelta",
     caffe_pb2.SolverParameter.ADAM: "Adam",
 }
-_SUPPORTED = frozenset(
-    {
-        "average_loss",
-        "base_lr",
-        "clip_gradients",
-        "display",
-        "gamma",
-        "iter_size",
-        "lr_policy",
-        "max_iter",
-        "momentum",
-        "net",
-        "net_param",
-        "power",
-        "random_seed",
-        "regularization_type",
-        "snapshot",
-        "snapshot_after_train",
-        "snapshot_diff",
-        "snapshot_format",
-        "snapshot_prefix",
-        "solver_type",
-        "stepsize",
-        "stepvalue",
-        "test_compute_loss",
-        "test_initialization",
-        "test_interval",
-        "test_iter",
-        "test_net",
-        "test_net_param",
-        "test_state",
-        "train_net",
-        "train_net_param",
-        "train_state",
-        "type",
-        "weight_decay",
-        "weights",
-    }
-)
+_OF_SOME_TYPES = frozenset({"delta", "momentum", "momentum2", "rms_decay"})
 _WITHOUT_EFFECT = {
-    "debug_info": "set logging to DEBUG instead",
-    "delta": "other solver types use it",
+    "ap_version": "no layer here scores detections",
     "device_id": "the engine runs on the CPU",
-    "layer_wise_reduce": "there is one solver",
-    "momentum2": "other solver types use it",
-    "rms_decay": "other solver types use it",
-    "solver_mode": "the engine runs on the CPU",
+    "show_per_class_result": "no layer here scores detections",
 }
 
 
 def build_solver(
-    param: caffe_pb2.SolverParameter, *, host: LayerHost, base_dir: Path, check_finite: bool = False
+    param: caffe_pb2.SolverParameter,
+    *,
+    host: LayerHost,
+    base_dir: Path,
+    check_finite: bool = False,
+    kernels: str = "auto",
 ) -> Solver:
     """Builds the solver that a definition describes, with its train net and test nets.
 
@@ -95,8 +75,8 @@ def build_solver(
     Args:
         param: the definition; not changed.
         host: where Python layers live; the caller keeps and closes it.
-        base_dir: the folder of the solver's file: nets that are not found from the working directory are looked for
-            there.
+        base_dir: the folder of the solver's file: nets and weights that are not found from the working directory are
+            looked for there.
         check_finite: whether a loss that is not finite stops the solver with the layer that it came from.
 
     Returns:
@@ -111,19 +91,21 @@ def build_solver(
     definition = caffe_pb2.SolverParameter()
     definition.CopyFrom(param)
     solver_class = _solver_class(definition)
-    _check_fields(definition)
-    _check_snapshot_prefix(definition)
+    _check_fields(definition, solver_class)
+    _check_snapshots(definition)
     definitions = [train_definition(definition, base_dir), *test_definitions(definition, base_dir)]
     rng = np.random.default_rng(definition.random_seed if definition.random_seed >= 0 else None)
     nets: list[Net] = []
     try:
         for net_param in definitions:
             phase = net_param.state.phase
-            net = build_net(net_param, phase, host=host, rng=rng, check_finite=check_finite)
+            net = build_net(net_param, phase, host=host, rng=rng, check_finite=check_finite, kernels=kernels)
+            net.debug_info = definition.debug_info
             nets.append(net)
-        for path in (path for entry in definition.weights for path in entry.split(",")):
+        for path in (path.strip() for entry in definition.weights for path in entry.split(",")):
+            found = find_file(path, base_dir, "weights file")
             for net in nets:
-                load_weights(net, path)
+                load_weights(net, found)
     except BaseException:
         for net in nets:
             net.close()
@@ -143,17 +125,26 @@ def _solver_class(param: caffe_pb2.SolverParameter) -> type[Solver]:
     if solver_class is None:
         raise NetError(
             f"solver: unknown type '{param.type}'; known: {', '.join(sorted(SOLVER_TYPES))}",
-            remedy="set type to one of the known ones; the others of Caffe come with a later version",
+            remedy="set type to one of the known ones",
         )
     return solver_class
 
 
-def _check_fields(param: caffe_pb2.SolverParameter) -> None:
+def _check_fields(param: caffe_pb2.SolverParameter, solver_class: type[Solver]) -> None:
     for field, value in param.ListFields():
-        if field.name in _WITHOUT_EFFECT:
-            logger.warning("solver: %s has no effect: %s", field.name, _WITHOUT_EFFECT[field.name])
-        elif field.name not in _SUPPORTED:
-            raise NetError(f"solver: field {field.name} ({value!r}) is not supported", remedy="remove it")
+        if field.name in _OF_SOME_TYPES:
+            _check_field_of_type(param, field.name, value, solver_class)
+        elif field.name in _WITHOUT_EFFECT:
+            _note(field.name, _WITHOUT_EFFECT[field.name])
+    if param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU:
+        _note("solver_mode: GPU", "the engine runs on the CPU")
+    if param.eval_type != "classification":
+        if param.test_iter:
+            raise NetError(
+                f"solver: eval_type '{param.eval_type}' is not supported: tests tell the means of their nets' outputs",
+                remedy="remove eval_type, and score in a Python layer of the test net; or remove the test nets",
+            )
+        _note("eval_type", "there are no test nets")
     check_policy(param)
     for name, count in (("iter_size", param.iter_size), ("average_loss", param.average_loss)):
         if count < 1:
@@ -163,17 +154,34 @@ def _check_fields(param: caffe_pb2.SolverParameter) -> None:
             f"solver: unknown regularization_type '{param.regularization_type}'; known: L1, L2",
             remedy="set regularization_type to one of the known ones",
         )
-    if param.snapshot_format != caffe_pb2.SolverParameter.BINARYPROTO:
+
+
+def _check_field_of_type(param: caffe_pb2.SolverParameter, name: str, value: float, solver_class: type[Solver]) -> None:
+    if name in solver_class.fractions and not 0 <= value < 1:
         raise NetError(
-            "solver: snapshot_format HDF5 is not supported in this version",
-            remedy="use snapshot_format: BINARYPROTO; HDF5 comes with a later version",
+            f"solver: {name} is {value:g}, expected 0 or more and less than 1 for type '{param.type}'",
+            remedy=f"correct {name}",
         )
+    if name in solver_class.uses:
+        return
+    if name == "momentum" and value:
+        raise NetError(
+            f"solver: momentum is {value:g}, but type '{param.type}' cannot be used with momentum",
+            remedy="remove momentum, or use another type",
+        )
+    _note(name, f"type '{param.type}' does not use it")
 
 
-def _check_snapshot_prefix(param: caffe_pb2.SolverParameter) -> None:
+def _note(field: str, reason: str) -> None:
+    logger.warning("solver: %s has no effect: %s", field, reason)
+
+
+def _check_snapshots(param: caffe_pb2.SolverParameter) -> None:
     """Finds out before training, not at the first snapshot, that none can be written."""
     if not param.snapshot and not (param.snapshot_after_train and param.snapshot_prefix):
         return
+    if param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
+        need("h5py", "snapshot_format: HDF5")
     if not param.snapshot_prefix:
         raise NetError("solver: snapshot is given, but snapshot_prefix is not", remedy="set snapshot_prefix")
     folder = Path(param.snapshot_prefix + "_").parent

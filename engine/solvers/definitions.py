@@ -99,13 +99,27 @@ def _copy(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     return copy
 
 
-def _read(path: str, base_dir: Path) -> caffe_pb2.NetParameter:
+def find_file(path: str, base_dir: Path, what: str) -> Path:
+    """Finds a file that a solver names: from the working directory, or else from the folder of the solver's file.
+
+    Args:
+        path: as the solver states it.
+        base_dir: the folder of its file.
+        what: what it should be, for the error.
+
+    Raises:
+        PrototxtError: it is at neither place.
+    """
     for candidate in (Path(path), base_dir / path):
         if candidate.is_file():
-            return read_net(candidate)
+            return candidate
     places = dict.fromkeys(f"'{folder}'" for folder in (Path.cwd(), base_dir.resolve()))
     raise PrototxtError(
-        f"the solver names this net, but there is no such file; looked in {' and '.join(places)}",
+        f"the solver names this {what}, but there is no such file; looked in {' and '.join(places)}",
         path=path,
         remedy="correct the path, or run from the folder that it is relative to",
     )
+
+
+def _read(path: str, base_dir: Path) -> caffe_pb2.NetParameter:
+    return read_net(find_file(path, base_dir, "net"))

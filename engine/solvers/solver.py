@@ -1,4 +1,4 @@
-"""The loop of every solver: step, display, test, snapshot and restore. A subclass says how a param is updated."""
+"""The loop of every solver: step, display, test, snapshot and restore. A subclass says how params are updated."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from farlayer.blobs.blob import Blob
+from farlayer.engine.files import HDF5_SUFFIX
 from farlayer.engine.layer import quiet_arithmetic
 from farlayer.engine.net import Net
-from farlayer.engine.solvers import lr_policy
 from farlayer.engine.solvers.listener import SolverListener
+from farlayer.engine.solvers.lr_policy import PolicyState, advance, learning_rate
 from farlayer.engine.solvers.means import OutputMeans
 from farlayer.engine.solvers.state import fill_history, find_learned_net, read_state, write_state
 from farlayer.engine.weights import load_weights, save_weights
+from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
-
-if TYPE_CHECKING:
-    from farlayer.protos import caffe_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +33,10 @@ class Solver(ABC):
         net: the train net.
         test_nets: the test nets; before each test they get the train net's weights by sharing.
         iter: how many updates were done.
-        current_step: the step that the learning rate policy was at in the last update.
+        policy_state: what the learning rate policy remembers of the last update.
+        smoothed_loss: the mean of the last average_loss losses.
         last_snapshot: the iteration of the last snapshot that was written; None before the first.
+        was_stopped: whether the last `solve` ended before max_iter, since that was asked for.
         update_guard: entered around each update, which changes params, history and iter together. Whoever raises
             exceptions from signal handlers keeps them back in it, so that a snapshot can be written at any moment.
 
@@ -45,14 +44,20 @@ class Solver(ABC):
     """
 
     type_name: ClassVar[str] = ""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Which of the fields momentum, momentum2, delta and rms_decay have an effect."""
+    fractions: ClassVar[frozenset[str]] = frozenset()
+    """Which of them must be 0 or more and less than 1."""
 
     def __init__(self, param: caffe_pb2.SolverParameter, net: Net, test_nets: Sequence[Net] = ()) -> None:
         self.param = param
         self.net = net
         self.test_nets = list(test_nets)
         self.iter = 0
-        self.current_step = 0
+        self.policy_state = PolicyState()
+        self.smoothed_loss = 0.0
         self.last_snapshot: int | None = None
+        self.was_stopped = False
         self.update_guard: Callable[[], AbstractContextManager[None]] = nullcontext
         self._listeners: list[SolverListener] = []
         self._losses: list[float] = []
@@ -67,8 +72,8 @@ class Solver(ABC):
         """What the solver keeps between updates, in the order in which Caffe stores it."""
 
     @abstractmethod
-    def compute_update(self, rate: float) -> None:
-        """Turns the diffs of the params into what is to be subtracted from their data.
+    def apply_update(self, rate: float) -> None:
+        """Turns the diffs of the params into updates, and subtracts these from their data.
 
         Args:
             rate: the learning rate of this iteration.
@@ -76,10 +81,15 @@ class Solver(ABC):
 
     # Running
 
+    @property
+    def current_step(self) -> int:
+        """How often the learning rate policy had taken the rate down by the last update."""
+        return self.policy_state.step
+
     def learning_rate(self) -> float:
         """The rate of the next update."""
-        step = lr_policy.current_step(self.param, self.iter, self.current_step)
-        return lr_policy.learning_rate(self.param, self.iter, step)
+        state = advance(self.param, self.policy_state, self.iter, self.smoothed_loss)
+        return learning_rate(self.param, self.iter, state.step)
 
     def step(self, iterations: int) -> None:
         """Runs that many iterations, with the tests, displays and snapshots that fall into them.
@@ -87,56 +97,41 @@ class Solver(ABC):
         Raises:
             NotFiniteError: a loss is not finite, and the net was built with check_finite.
         """
-        start = self.iter
-        self._losses = []
-        while self.iter < start + iterations and not self._stop_requested:
-            self.net.clear_param_diffs()
-            if self._is_due(self.param.test_interval) and (self.iter > 0 or self.param.test_initialization):
-                self.test_all()
-                if self._stop_requested:
-                    break
-            loss = self._forward_backward(start)
-            if self._is_due(self.param.display):
-                self._display(loss)
-            with self.update_guard():
-                rate = self._apply_update()
-                self.iter += 1
-            for listener in self._listeners:
-                listener.on_iteration(self.iter, loss, rate)
-            if self._is_due(self.param.snapshot) or self._snapshot_requested:
-                self._snapshot_requested = False
-                self.snapshot()
+        try:
+            self._run(iterations)
+        finally:
+            self._stop_requested = False
 
     def solve(self) -> None:
         """Trains up to max_iter, then writes the last snapshot, display and test, as Caffe does.
 
         A stop that is requested ends it after the running iteration, with the snapshot that ends every training.
+
+        Raises:
+            NotFiniteError: as for `step`.
         """
-        self._stop_requested = False
-        start = self.iter
-        self.step(self.param.max_iter - self.iter)
-        if self.param.snapshot_after_train and not self._is_due(self.param.snapshot):
-            if self.param.snapshot_prefix:
-                self.snapshot()
-            else:
-                logger.warning("no snapshot after training: the solver has no snapshot_prefix")
-        if self._stop_requested:
-            logger.info("training was stopped early, at iteration %d", self.iter)
-            return
-        if self._is_due(self.param.display):
-            self._display(self._smooth(self.net.forward(), start))
-        if self._is_due(self.param.test_interval):
-            self.test_all()
+        try:
+            self._solve()
+        finally:
+            self.was_stopped, self._stop_requested = self._stop_requested, False
 
     def request_stop(self) -> None:
         """Asks `step` and `solve` to end after the running iteration, or the running pass of a test.
 
-        May be called from a signal handler or another thread. `solve` forgets what was asked for before it.
+        May be called from a signal handler or another thread. Where nothing runs, it ends what is run next.
         """
         self._stop_requested = True
 
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether a stop was asked for that has not come yet."""
+        return self._stop_requested
+
     def request_snapshot(self) -> None:
-        """Asks for a snapshot after the running iteration; may be called as `request_stop`."""
+        """Asks for a snapshot after the running iteration, or the running pass of a test.
+
+        May be called as `request_stop`. Without a snapshot_prefix there is but a warning.
+        """
         self._snapshot_requested = True
 
     def test_all(self) -> list[dict[str, list[float]]]:
@@ -171,6 +166,8 @@ class Solver(ABC):
         means = OutputMeans()
         loss = 0.0
         for _ in range(passes):
+            if self._snapshot_requested:
+                self._write_requested_snapshot()
             if self._stop_requested:
                 return {}
             loss += net.forward()
@@ -186,26 +183,21 @@ class Solver(ABC):
     # Snapshots
 
     def snapshot(self) -> tuple[Path, Path]:
-        """Writes weights and state as PREFIX_iter_N.caffemodel and .solverstate.
+        """Writes weights and state: PREFIX_iter_N.caffemodel and .solverstate, with a .h5 behind where they are HDF5.
 
         Returns:
             Their paths.
 
         Raises:
-            SnapshotError: there is no snapshot_prefix, or a file cannot be written.
+            SnapshotError: there is no snapshot_prefix, a file cannot be written, or h5py is needed and missing.
         """
         if not self.param.snapshot_prefix:
             raise SnapshotError("the solver has no snapshot_prefix", remedy="set snapshot_prefix in the solver")
-        model_path = Path(f"{self.param.snapshot_prefix}_iter_{self.iter}.caffemodel")
-        state_path = model_path.with_suffix(".solverstate")
-        save_weights(self.net, model_path, with_diff=self.param.snapshot_diff)
-        write_state(
-            state_path,
-            iteration=self.iter,
-            learned_net=model_path,
-            current_step=self.current_step,
-            history=self.history,
-        )
+        hdf5 = self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
+        base, suffix = f"{self.param.snapshot_prefix}_iter_{self.iter}", HDF5_SUFFIX if hdf5 else ""
+        model_path, state_path = Path(f"{base}.caffemodel{suffix}"), Path(f"{base}.solverstate{suffix}")
+        save_weights(self.net, model_path, with_diff=self.param.snapshot_diff, hdf5=hdf5)
+        write_state(state_path, self._state_numbers(model_path), self.history, hdf5=hdf5)
         self.last_snapshot = self.iter
         logger.info("snapshot of iteration %d: %s, %s", self.iter, model_path, state_path)
         for listener in self._listeners:
@@ -213,7 +205,7 @@ class Solver(ABC):
         return model_path, state_path
 
     def restore(self, path: str | Path) -> None:
-        """Goes on where a .solverstate left off: its weights, history and iteration.
+        """Goes on where a snapshot left off: with the weights, history and iteration of its .solverstate.
 
         Raises:
             SnapshotError: state or weights are missing, damaged, or of another solver or net.
@@ -224,8 +216,9 @@ class Solver(ABC):
         if model_path is not None:
             load_weights(self.net, model_path)
         fill_history(self.history, state, path)
-        self.iter = state.iter
-        self.current_step = state.current_step
+        numbers = state.numbers
+        self.iter = numbers.iter
+        self.policy_state = PolicyState(numbers.current_step, numbers.minimum_loss, numbers.iter_last_event)
         logger.info("restored iteration %d from %s", self.iter, path)
 
     def close(self) -> None:
@@ -241,38 +234,96 @@ class Solver(ABC):
     ) -> None:
         self.close()
 
-    # One iteration
+    # What step and solve do
+
+    def _run(self, iterations: int) -> None:
+        start = self.iter
+        self._losses = []
+        while self.iter < start + iterations and not self._stop_requested:
+            self.net.clear_param_diffs()
+            if self._is_due(self.param.test_interval) and (self.iter > 0 or self.param.test_initialization):
+                self.test_all()
+                if self._stop_requested:
+                    break
+            self._iterate(start)
+            if self._is_due(self.param.snapshot):
+                self._snapshot_requested = False
+                self.snapshot()
+            elif self._snapshot_requested:
+                self._write_requested_snapshot()
+
+    def _iterate(self, start: int) -> None:
+        """One iteration of a run that began at iteration `start`."""
+        is_displayed = self._is_due(self.param.display)
+        self.net.debug_info = is_displayed and self.param.debug_info
+        self._forward_backward(start)
+        if is_displayed:
+            self._display()
+        with self.update_guard():
+            rate = self._update()
+            self.iter += 1
+        for listener in self._listeners:
+            listener.on_iteration(self.iter, self.smoothed_loss, rate)
+
+    def _solve(self) -> None:
+        start = self.iter
+        self._run(self.param.max_iter - self.iter)
+        if self.param.snapshot_after_train and not self._is_due(self.param.snapshot):
+            if self.param.snapshot_prefix:
+                self.snapshot()
+            else:
+                logger.warning("no snapshot after training: the solver has no snapshot_prefix")
+        if self._stop_requested:
+            logger.info("training was stopped early, at iteration %d", self.iter)
+            return
+        if self._is_due(self.param.display):
+            self._smooth(self.net.forward(), start)
+            self._display()
+        if self._is_due(self.param.test_interval):
+            self.test_all()
 
     def _is_due(self, interval: int) -> bool:
         return interval > 0 and self.iter % interval == 0
 
-    def _forward_backward(self, start: int) -> float:
+    def _forward_backward(self, start: int) -> None:
         loss = 0.0
         for _ in range(self.param.iter_size):
             loss += self.net.forward()
             self.net.backward()
-        return self._smooth(loss / self.param.iter_size, start)
+        self._smooth(loss / self.param.iter_size, start)
 
-    def _apply_update(self) -> float:
-        self.current_step = lr_policy.current_step(self.param, self.iter, self.current_step)
-        rate = lr_policy.learning_rate(self.param, self.iter, self.current_step)
+    def _update(self) -> float:
+        self.policy_state = advance(self.param, self.policy_state, self.iter, self.smoothed_loss)
+        rate = learning_rate(self.param, self.iter, self.policy_state.step)
         with quiet_arithmetic():
-            self.compute_update(rate)
-            for blob in self.net.learnable_params:
-                np.subtract(blob.data, blob.diff, out=blob.data)
+            self.apply_update(rate)
         return rate
 
-    def _smooth(self, loss: float, start: int) -> float:
-        """The mean of the last average_loss losses since `step` began at iteration `start`."""
+    def _smooth(self, loss: float, start: int) -> None:
+        """Takes the mean of the last average_loss losses since `step` began at iteration `start`."""
         size = self.param.average_loss
         if len(self._losses) < size:
             self._losses.append(loss)
         else:
             self._losses[(self.iter - start) % size] = loss
-        return sum(self._losses) / len(self._losses)
+        self.smoothed_loss = sum(self._losses) / len(self._losses)
 
-    def _display(self, loss: float) -> None:
+    def _display(self) -> None:
         outputs = {name: self.net.blobs[name].data.ravel().tolist() for name in self.net.outputs}
-        logger.info("iteration %d, loss %g", self.iter, loss)
+        logger.info("iteration %d, loss %g", self.iter, self.smoothed_loss)
         for listener in self._listeners:
-            listener.on_display(self.iter, loss, outputs)
+            listener.on_display(self.iter, self.smoothed_loss, outputs)
+
+    def _write_requested_snapshot(self) -> None:
+        self._snapshot_requested = False
+        if self.param.snapshot_prefix:
+            self.snapshot()
+        else:
+            logger.warning("no snapshot is written, though it was asked for: the solver has no snapshot_prefix")
+
+    def _state_numbers(self, model_path: Path) -> caffe_pb2.SolverState:
+        numbers = caffe_pb2.SolverState(iter=self.iter, learned_net=str(model_path), current_step=self.current_step)
+        if self.param.lr_policy == "plateau":
+            numbers.minimum_loss = self.policy_state.minimum_loss
+            numbers.iter_last_event = self.policy_state.last_event
+        return numbers

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from farlayer.protos import caffe_pb2
+
 NET = """
 name: "small"
 layer {{
@@ -46,3 +48,8 @@ def write_net(folder: Path, layer: str, *, module: str = "cli_layers", more: str
     path = folder / "solver.prototxt"
     path.write_text("\n".join([*usual, solver]) + "\n", encoding="utf-8")
     return path
+
+
+def stored_net(path: Path) -> caffe_pb2.NetParameter:
+    """The message that a .caffemodel file holds."""
+    return caffe_pb2.NetParameter.FromString(path.read_bytes())

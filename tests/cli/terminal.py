@@ -29,6 +29,11 @@ class Terminal:
         self._bytes = b""
 
     @property
+    def is_open(self) -> bool:
+        """Whether the window is still there."""
+        return self._descriptor >= 0
+
+    @property
     def raw(self) -> str:
         """Everything drawn so far, control sequences included."""
         return self._bytes.decode("utf-8", "replace")
@@ -48,6 +53,11 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         """Presses keys."""
         os.write(self._descriptor, keys)
+
+    def hang_up(self) -> None:
+        """Closes the window: the command's terminal is gone."""
+        os.close(self._descriptor)
+        self._descriptor = -1
 
     def end(self) -> int:
         """Reads to the end of the command; returns its exit code."""
@@ -80,9 +90,11 @@ def terminal(*arguments: str | Path, cwd: Path, columns: int = 80) -> Iterator[T
         stdin=near,
     )
     os.close(near)
+    screen = Terminal(process, far)
     try:
-        yield Terminal(process, far)
+        yield screen
     finally:
         process.kill()
         process.wait()
-        os.close(far)
+        if screen.is_open:
+            os.close(far)

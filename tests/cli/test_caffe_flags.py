@@ -34,6 +34,30 @@ def test_underscores_and_dashes_are_one(flag: str) -> None:
     assert parsed(train, "-solver", "s", flag)["in_process"] is True
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), False),
+        (("--shuffle",), True),
+        (("-shuffle=true",), True),
+        (("--shuffle=1",), True),
+        (("--shuffle=false",), False),
+        (("-shuffle=0",), False),
+        (("--noshuffle",), False),
+    ],
+)
+def test_switches_are_written_as_gflags_knows_them(flags: tuple[str, ...], expected: bool) -> None:
+    params = parsed(farlayer.commands["convert-imageset"], *flags, "root/", "list", "db")
+    assert params["shuffle"] is expected
+    assert (params["rootfolder"], params["listfile"], params["db_name"]) == ("root/", "list", "db")
+
+
+@pytest.mark.parametrize("flag", ["--shuffle=maybe", "--nosolver", "--no-such-switch"])
+def test_other_values_and_names_are_refused(flag: str) -> None:
+    with pytest.raises(click.UsageError, match=flag.partition("=")[0]):
+        parsed(farlayer.commands["convert-imageset"], flag, "root/", "list", "db")
+
+
 def test_values_that_look_like_flags_stay_as_they_are() -> None:
     params = parsed(train, "--solver", "-my_solver", "--stage=-a_b", "-python_path", "--dir_one", "-python-path=x_y")
     assert (params["solver"], params["stage"]) == ("-my_solver", "-a_b")

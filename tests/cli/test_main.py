@@ -18,7 +18,7 @@ def test_version_is_that_of_the_package(tmp_path: Path) -> None:
 def test_help_names_every_command_and_every_flag_of_caffe(tmp_path: Path) -> None:
     commands = farlayer("--help", cwd=tmp_path)
     assert commands.code == 0
-    for name in ("train", "test", "serve", "doctor"):
+    for name in ("train", "test", "serve", "doctor", "convert-imageset", "compute-image-mean"):
         assert f"\n  {name} " in commands.out
     flags = farlayer("train", "--help", cwd=tmp_path).out + farlayer("test", "-h", cwd=tmp_path).out
     for flag in ("solver", "weights", "snapshot", "model", "iterations", "phase", "level", "stage", "workers"):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farlayer.engine.weights import read_weights
+from farlayer.engine.weights import save_weights
 from tests.cli.command import LAYERS, farlayer
-from tests.cli.nets import write_net
+from tests.cli.nets import stored_net, write_net
+from tests.engine.support import native_net
 
 NoLeaks = Callable[[], list[str]]
 
@@ -29,7 +30,7 @@ def test_scores_are_those_of_the_weights(trained: Path, leak_check: NoLeaks) -> 
     arguments = ("-model", "net.prototxt", "-weights=out/small_iter_1.caffemodel", "-iterations", "3")
     result = farlayer("test", *arguments, "--python-path", LAYERS, cwd=trained)
     assert result.code == 0, result
-    weights, bias = read_weights(trained / "out/small_iter_1.caffemodel").layer[1].blobs
+    weights, bias = stored_net(trained / "out/small_iter_1.caffemodel").layer[1].blobs
     y = np.array(weights.data).reshape(2, 3).sum(axis=1) + np.array(bias.data)
     expected = 4 * (y**2).sum() / 2  # of 4 equal rows
     found = re.search(r"^Output +loss = (\S+) \(\* 1 in the loss\)$", result.out, re.MULTILINE)
@@ -38,6 +39,36 @@ def test_scores_are_those_of_the_weights(trained: Path, leak_check: NoLeaks) -> 
     assert re.search(r"^Tested +3 batches$", result.out, re.MULTILINE)
     assert "cli_layers.Half" in result.out
     assert leak_check() == []
+
+
+LEVELS = """
+layer { name: "input" type: "DummyData" top: "x" dummy_data_param { shape { dim: 4 dim: 3 } data_filler { value: 1 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 } }
+layer { name: "t" type: "TanH" bottom: "y" top: "t" include { phase: TEST min_level: 2 stage: "deep" } }
+layer { name: "d" type: "TanH" bottom: "x" top: "d" include { phase: TRAIN } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "outputs"),
+    [
+        (("--level", "2", "--stage", "deep,other"), ["t"]),
+        (("-level=2",), ["y"]),
+        (("-stage=deep", "-level", "1"), ["y"]),
+        (("-phase", "TRAIN"), ["d", "y"]),
+    ],
+)
+def test_weights_may_be_hdf5_and_rules_count(tmp_path: Path, options: tuple[str, ...], outputs: list[str]) -> None:
+    (tmp_path / "net.prototxt").write_text(LEVELS, encoding="utf-8")
+    net = native_net(LEVELS)
+    net.layer("ip").params[0].data[...] = 0.25
+    save_weights(net, tmp_path / "w.caffemodel.h5", hdf5=True)
+    arguments = ("test", "-model=net.prototxt", "-weights=w.caffemodel.h5", "-iterations=2", "--in-process", *options)
+    result = farlayer(*arguments, cwd=tmp_path)
+    assert result.code == 0, result
+    assert re.findall(r"^Output +(\w+) = ", result.out, re.MULTILINE) == outputs, result
+    if "y" in outputs:
+        assert "y = 0.75 0.75" in result.out, result
 
 
 def test_an_output_whose_length_changes_is_told(trained: Path, leak_check: NoLeaks) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from farlayer.engine.weights import read_weights
 from tests.cli.command import LAYERS, Result, environment, farlayer, running
-from tests.cli.nets import write_net
+from tests.cli.nets import stored_net, write_net
 
 NoLeaks = Callable[[], list[str]]
 TESTED = "test_iter: 2\ntest_interval: 3"
@@ -117,8 +116,17 @@ def test_a_run_goes_on_from_its_snapshot_as_if_it_had_not_ended(tmp_path: Path) 
     assert "Trained     2 iterations" in second.out
     assert "to iteration 6" in second.out
     assert (tmp_path / "out/parts_iter_6.solverstate").stat().st_size > 0
-    whole, parts = (read_weights(tmp_path / f"out/{name}_iter_6.caffemodel") for name in ("whole", "parts"))
+    whole, parts = (stored_net(tmp_path / f"out/{name}_iter_6.caffemodel") for name in ("whole", "parts"))
     assert whole.layer == parts.layer
+
+
+def test_hdf5_snapshots_are_gone_on_with(tmp_path: Path) -> None:
+    write_net(tmp_path, "Half", solver="snapshot_format: HDF5\nmax_iter: 2")
+    result = train(tmp_path, "--in-process", "--python-path", LAYERS)
+    assert re.search(r"(?m)^Snapshot +out/small_iter_2.caffemodel.h5\n +out/small_iter_2.solverstate.h5$", result.out)
+    arguments = ("--in-process", "--python-path", LAYERS, "--iterations", "3")
+    assert "to iteration 3" in train(tmp_path, *arguments, "-snapshot=out/small_iter_2.solverstate.h5").out
+    assert "Trained     3 iterations" in train(tmp_path, *arguments, "-weights=out/small_iter_2.caffemodel.h5").out
 
 
 def test_weights_are_where_a_run_starts(tmp_path: Path) -> None:
@@ -128,7 +136,7 @@ def test_weights_are_where_a_run_starts(tmp_path: Path) -> None:
     train(
         tmp_path, "--in-process", "--python-path", LAYERS, "--weights", "out/small_iter_6.caffemodel", "-iterations=1"
     )
-    first, second = (read_weights(tmp_path / f"out/small_iter_{number}.caffemodel") for number in (6, 1))
+    first, second = (stored_net(tmp_path / f"out/small_iter_{number}.caffemodel") for number in (6, 1))
     assert first.layer[1].name == second.layer[1].name == "ip"
     assert first.layer[1].blobs == second.layer[1].blobs
 
@@ -257,3 +265,18 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
     net.write_text(net.read_text().replace('"mine"', '"[red] [/mine]"'))
     (row,) = rows(train(tmp_path, "--python-path", LAYERS), "Layer")
     assert row["Layer"] == "[red] [/mine]"
+
+
+def test_kernels_that_are_not_installed_are_told_with_the_extra(tmp_path: Path) -> None:
+    write_net(tmp_path, "Half")
+    (tmp_path / "torch.py").write_text("raise ImportError('hidden by the test')\n", encoding="utf-8")
+    env = environment(PYTHONPATH=str(tmp_path))
+    arguments = ("--solver", "solver.prototxt", "--in-process", "--python-path", str(LAYERS))
+    forced = farlayer("train", *arguments, "--kernels", "torch", cwd=tmp_path, env=env)
+    assert forced.code == 2, forced
+    assert "torch kernels need PyTorch, which cannot be imported: hidden by the test" in forced.err
+    assert "farlayer[torch]" in forced.err
+    auto = farlayer("train", *arguments, "--kernels", "auto", cwd=tmp_path, env=env)
+    assert auto.code == 0, auto
+    assert "PyTorch cannot be imported, so NumPy does the arithmetic" in auto.err
+    assert farlayer("train", *arguments, "--kernels", "numpy", cwd=tmp_path, env=env).code == 0

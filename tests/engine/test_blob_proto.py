@@ -1,11 +1,20 @@
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from farlayer.blobs.blob import Blob
-from farlayer.engine.blob_proto import blob_from_proto, blob_to_proto, fill_from_proto, fits_shape, shape_of_proto
+from farlayer.engine.blob_proto import (
+    blob_from_proto,
+    blob_to_proto,
+    fill_from_proto,
+    fits_shape,
+    read_blob,
+    shape_of_proto,
+    write_blob,
+)
 from farlayer.engine.prototxt import parse
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
@@ -23,6 +32,44 @@ def test_a_blob_comes_back_bit_by_bit(values: np.ndarray) -> None:
     assert back.shape == values.shape
     assert np.array_equal(back.data.view(np.uint32)[np.isfinite(values)], values.view(np.uint32)[np.isfinite(values)])
     assert np.array_equal(back.data, values, equal_nan=True)
+
+
+def test_the_bytes_are_those_of_the_message_and_no_number_is_copied() -> None:
+    blob = blob_of(np.arange(6).reshape(2, 3))
+    blob.diff[...] = 7
+    chunks = write_blob(blob, with_diff=True)
+    assert b"".join(chunks) == (
+        caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[2, 3]), data=range(6), diff=[7] * 6).SerializeToString()
+    )
+    views = [chunk for chunk in chunks if isinstance(chunk, memoryview)]
+    assert [np.shares_memory(np.asarray(view), array) for view, array in zip(views, (blob.data, blob.diff))] == [
+        True
+    ] * 2
+    stored = read_blob(memoryview(b"".join(chunks)))
+    assert not stored.data.flags.owndata
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3)])
+def test_scalars_and_empty_blobs_are_written_as_caffe_writes_them(shape: tuple[int, ...]) -> None:
+    blob = Blob(shape)
+    expected = caffe_pb2.BlobProto(data=[0] * blob.count)
+    if shape:
+        expected.shape.dim.extend(shape)
+    assert blob_to_proto(blob, with_diff=False) == expected
+
+
+def test_numbers_are_read_in_one_piece_in_several_and_one_by_one() -> None:
+    one = caffe_pb2.BlobProto(data=[1, 2]).SerializeToString()
+    loose = b"\x2d" + np.float32(3).tobytes()  # field 5, not packed
+    shape = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[5])).SerializeToString()
+    stored = read_blob(memoryview(one + one + loose + shape))
+    assert stored.shape == (5,)
+    np.testing.assert_array_equal(stored.data, [1, 2, 1, 2, 3])
+
+
+def test_half_a_number_is_refused() -> None:
+    with pytest.raises(DecodeError, match="7 bytes hold no whole number"):
+        read_blob(memoryview(b"\x2a\x07abcdefg"))
 
 
 def test_the_diff_is_stored_where_it_is_asked_for() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from farlayer.engine.net import Net
 from farlayer.engine.prototxt import parse
-from farlayer.engine.weights import copy_weights, load_weights, net_to_proto, read_weights, save_weights
+from farlayer.engine.stored_layer import StoredLayer
+from farlayer.engine.weights import copy_weights, load_weights, save_weights
+from farlayer.engine.weights_binary import read_layers, serialized
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
 from tests.engine.support import native_net
@@ -25,17 +27,22 @@ def net(seed: int = 1, text: str = TEXT) -> Net:
     return native_net(text, seed=seed)
 
 
-def test_saved_weights_come_back(tmp_path: Path) -> None:
+def message_of(source: Net, *, with_diff: bool = False) -> caffe_pb2.NetParameter:
+    return caffe_pb2.NetParameter.FromString(b"".join(serialized(source, with_diff=with_diff)))
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_saved_weights_come_back_whatever_the_file_is_called(tmp_path: Path, hdf5: bool) -> None:
     source, target = net(1), net(2)
-    save_weights(source, tmp_path / "w.caffemodel")
-    load_weights(target, tmp_path / "w.caffemodel")
+    save_weights(source, tmp_path / "w", hdf5=hdf5)
+    load_weights(target, tmp_path / "w")
     for mine, theirs in zip(target.learnable_params, source.learnable_params, strict=True):
         np.testing.assert_array_equal(mine.data, theirs.data)
 
 
 def test_a_file_holds_the_definition_with_its_splits(tmp_path: Path) -> None:
     save_weights(net(), tmp_path / "w.caffemodel")
-    stored = read_weights(tmp_path / "w.caffemodel")
+    stored = caffe_pb2.NetParameter.FromString((tmp_path / "w.caffemodel").read_bytes())
     assert stored.name == "n"
     assert [layer.name for layer in stored.layer] == ["data", "ip", "y_ip_0_split", "a", "b"]
     assert [len(layer.blobs) for layer in stored.layer] == [0, 2, 0, 0, 0]
@@ -44,12 +51,20 @@ def test_a_file_holds_the_definition_with_its_splits(tmp_path: Path) -> None:
 def test_diffs_are_saved_where_asked_for(tmp_path: Path) -> None:
     source = net()
     source.learnable_params[1].diff.fill(5)
-    assert not net_to_proto(source).layer[1].blobs[1].diff
-    assert list(net_to_proto(source, with_diff=True).layer[1].blobs[1].diff) == [5] * 4
+    assert not message_of(source).layer[1].blobs[1].diff
+    assert list(message_of(source, with_diff=True).layer[1].blobs[1].diff) == [5] * 4
 
 
-def weights(text: str) -> caffe_pb2.NetParameter:
-    return parse(text, caffe_pb2.NetParameter())
+def test_diffs_in_a_file_come_back(tmp_path: Path) -> None:
+    source, target = net(1), net(2)
+    source.learnable_params[1].diff.fill(5)
+    save_weights(source, tmp_path / "w", with_diff=True)
+    load_weights(target, tmp_path / "w")
+    assert (target.learnable_params[1].diff == 5).all()
+
+
+def weights(text: str) -> list[StoredLayer]:
+    return read_layers(memoryview(parse(text, caffe_pb2.NetParameter()).SerializeToString()))
 
 
 WEIGHTS = "shape { dim: 4 dim: 3 } " + "data: 1 " * 12
@@ -128,3 +143,41 @@ def test_what_is_no_caffemodel_is_refused(tmp_path: Path, content: bytes) -> Non
     with pytest.raises(SnapshotError, match="bytes") as caught:
         load_weights(net(), tmp_path / "w")
     assert caught.value.remedy
+
+
+SHARED = """
+layer { name: "data" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "one" type: "InnerProduct" bottom: "x" top: "y" param { name: "w" } param { name: "b" }
+        inner_product_param { num_output: 4 weight_filler { type: "gaussian" } } }
+layer { name: "two" type: "InnerProduct" bottom: "x" top: "z" param { name: "w" } param { }
+        inner_product_param { num_output: 4 bias_filler { type: "gaussian" } } }
+"""
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_shared_params_come_back(tmp_path: Path, hdf5: bool) -> None:
+    source, target = net(1, SHARED), net(2, SHARED)
+    save_weights(source, tmp_path / "w", hdf5=hdf5)
+    load_weights(target, tmp_path / "w")
+    assert len(target.learnable_params) == 3
+    for mine, theirs in zip(target.learnable_params, source.learnable_params, strict=True):
+        np.testing.assert_array_equal(mine.data, theirs.data)
+
+
+def test_a_param_that_the_file_lacks_is_refused_unless_it_is_shared() -> None:
+    (stored,) = weights(f'layer {{ name: "l" {BLOBS} }}')
+    first, second = stored.blobs.values()
+    target = net(1, SHARED)
+    copy_weights(target, [StoredLayer("one", {0: first, 1: second}), StoredLayer("two", {1: second})], "w")
+    with pytest.raises(SnapshotError, match=r"layer 'two' has 2 params .* but w has 1 for it"):
+        copy_weights(target, [StoredLayer("two", {0: first})], "w")
+    with pytest.raises(SnapshotError, match=r"layer 'two' has 2 params .* but w has 3 for it"):
+        copy_weights(target, [StoredLayer("two", {0: first, 1: second, 2: second})], "w")
+
+
+@pytest.mark.parametrize("extra", ["", "layer { name: 'none' }"])
+def test_the_rest_of_a_file_must_make_sense_too(tmp_path: Path, extra: str) -> None:
+    content = parse(f"name: 'n' {extra}", caffe_pb2.NetParameter()).SerializeToString()
+    (tmp_path / "w").write_bytes(content + b"\x32\x01\xff")  # a state that is none
+    with pytest.raises(SnapshotError, match=r"truncated or no \.caffemodel"):
+        load_weights(net(), tmp_path / "w")

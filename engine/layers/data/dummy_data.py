@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from farlayer.blobs.blob import Blob
 from farlayer.engine.fillers import fill
 from farlayer.engine.layer import Blobs, Layer
 from farlayer.engine.registry import register
@@ -36,8 +37,9 @@ class DummyDataLayer(Layer):
         self._fillers = given * len(top) if len(given) == 1 else given
         for index, blob in enumerate(top):
             blob.reshape(self._shape(index, len(top)))
-            if self._fillers[index].type == "constant":
-                fill(blob, self._fillers[index], self.context.rng, layer=self.name)
+            # What is filled at each forward has its filler checked here, on an empty blob, which draws no numbers.
+            first = blob if self._fillers[index].type == "constant" else Blob((0,))
+            fill(first, self._fillers[index], self.context.rng, layer=self.name)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """Nothing: shapes are fixed at setup."""

@@ -1,4 +1,4 @@
-"""What Convolution and Deconvolution share: their parameters, their params, and the correlation that both are made of."""
+"""What Convolution and Deconvolution share: parameters, params, and the correlation that both are made of."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class BaseConvolutionLayer(Layer):
             num_maps, channels = channels, num_maps
         expected = [(num_maps, channels // self._group, *self._window.kernel), (self._num_output,)]
         expected = expected[: 1 + self._bias_term]
+        self._geometry: Geometry | None = None
         self.make_params(expected, [param.weight_filler, param.bias_filler][: len(expected)])
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -73,15 +74,16 @@ class BaseConvolutionLayer(Layer):
                     f"bottom {index} has shape {blob.shape}, bottom 0 has {shape}",
                     remedy=f"all bottoms of one {self.type_name} layer need the same shape",
                 )
-        geometry = self._geometry(math.prod(shape[: self._axis]), shape[self._axis + 1 :])
-        if not hasattr(self, "_correlation") or geometry != self._correlated:
-            self._correlated = geometry
+        self._num = math.prod(shape[: self._axis])
+        geometry = self._geometry_for(shape[self._axis + 1 :])
+        if geometry != self._geometry:
+            self._geometry = geometry
             self._correlation = self._make_correlation(geometry)
         output = geometry.image if self.is_transposed else geometry.places
         for blob in top:
             blob.reshape(*shape[: self._axis], self._num_output, *output)
 
-    def _geometry(self, num: int, spatial: tuple[int, ...]) -> Geometry:
+    def _geometry_for(self, spatial: tuple[int, ...]) -> Geometry:
         if self.is_transposed:
             image, places = self._window.image_shape(spatial), spatial
             channels, num_maps = self._num_output, self._channels
@@ -94,7 +96,7 @@ class BaseConvolutionLayer(Layer):
                 f"spatial shape {spatial} is smaller than the kernel {self._window.kernel} {window}",
                 remedy="give larger bottoms, a smaller kernel or more padding",
             )
-        return Geometry(num, channels, num_maps, self._group, image, places, self._window)
+        return Geometry(self._num, channels, num_maps, self._group, image, places, self._window)
 
     def _read_group(self) -> int:
         return self.param.convolution_param.group
@@ -104,7 +106,7 @@ class BaseConvolutionLayer(Layer):
 
     def _samples(self, array: Array) -> Array:
         """A blob's array as (samples, channels, spatial axes...)."""
-        return array.reshape(self._correlated.num, *array.shape[self._axis :])
+        return array.reshape(self._num, *array.shape[self._axis :])
 
     def _biases(self) -> Array | None:
         return self.params[1].data if self._bias_term else None
@@ -112,5 +114,5 @@ class BaseConvolutionLayer(Layer):
     def _add_bias_gradient(self, top_diff: Array) -> None:
         if self._bias_term and self.param_propagate_down[1]:
             diff = self.params[1].diff
-            values = top_diff.reshape(self._correlated.num, self._num_output, math.prod(top_diff.shape[2:]))
+            values = top_diff.reshape(self._num, self._num_output, math.prod(top_diff.shape[2:]))
             np.add(diff, np.einsum("nop->o", values), out=diff)

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
 from farlayer.engine.layers.vision.spatial import Window
+from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
 from farlayer.engine.scratch import Scratch
 
 Array = NDArray[np.float32]

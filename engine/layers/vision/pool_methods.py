@@ -17,7 +17,7 @@ from farlayer.engine.scratch import Scratch
 Array: TypeAlias = NDArray[np.float32]
 Numbers: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
-_LOWEST = np.finfo(np.float32).min
+_LOWEST = float(np.finfo(np.float32).min)
 """What Caffe's maxima start from: the maximum of a window without a larger value, which has no chosen element."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from farlayer.engine.layers.vision.pool_windows import PoolWindows
 from farlayer.engine.scratch import Scratch
 
 Array = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 _Place = tuple[slice, slice, slice]
 
 
@@ -57,7 +59,7 @@ class PoolPhases:
         """Memory for what `gather` returns; the same at every call."""
         return self._workspace.array("columns", (*self.count, planes * self.shape[0] * self.shape[1]))
 
-    def per_window(self, cells: Array) -> Array:
+    def per_window(self, cells: NDArray[Scalar]) -> NDArray[Scalar]:
         """Of flat values, one a cell of a phase, those of windows: (planes, windows along height, along width)."""
         rows, columns = self._windows.pooled
         return cells.reshape(-1, *self.shape)[:, :rows, :columns]

@@ -135,6 +135,12 @@ class HangsInSetup(Ones):
         time.sleep(600)
 
 
+class SlowSetup(Half):
+    def setup(self, bottom, top):
+        print("in setup", flush=True)
+        time.sleep(0.5)
+
+
 class HangsInTest(Ones):
     def forward(self, bottom, top):
         top[0].data[...] = 1

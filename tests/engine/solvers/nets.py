@@ -1,7 +1,10 @@
 """A small regression problem that solvers are tested on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.prototxt import parse
@@ -21,6 +24,8 @@ layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" param { } param { l
         inner_product_param { num_output: 2 weight_filler { type: "gaussian" } } }
 layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
 """
+LR_MULTS, DECAY_MULTS = (0, 1, 2), (0, 1, 0)
+"""Those of the net's params: the weights of `target`, weights and bias of `ip`."""
 SOLVER = 'base_lr: 0.1 lr_policy: "fixed" max_iter: 10 random_seed: 5 '
 
 
@@ -41,3 +46,38 @@ def make_solver(
 
 def weights(solver: Solver) -> Sequence[list[float]]:
     return [blob.data.ravel().tolist() for blob in solver.net.learnable_params]
+
+
+Doubles = NDArray[np.float64]
+Formula = Callable[[Doubles, list[Doubles], float, int], Doubles]
+"""From a gradient, the blobs that are kept for the param, its rate and the number of the update, from 1: the update.
+What is kept is changed."""
+
+
+def take_gradients(solver: Solver) -> list[Doubles]:
+    """Runs forward and backward, and returns the gradients."""
+    solver.net.clear_param_diffs()
+    for _ in range(solver.param.iter_size):
+        solver.net.forward()
+        solver.net.backward()
+    return [blob.diff.astype(np.float64) for blob in solver.net.learnable_params]
+
+
+def check_updates(options: str, formula: Formula, num_histories: int = 1, *, rate: float = 0.1, steps: int = 4) -> None:
+    """Compares some updates of a solver, its history and its diffs with those that a formula gives in float64."""
+    solver = make_solver(options)
+    params = solver.net.learnable_params
+    kept = [[np.zeros(blob.shape) for _ in range(num_histories)] for blob in params]
+    assert len(solver.history) == num_histories * len(params)
+    for time in range(1, steps + 1):
+        gradients = take_gradients(solver)
+        before = [blob.data.astype(np.float64) for blob in params]
+        solver.apply_update(rate)
+        solver.iter += 1
+        for index, blob in enumerate(params):
+            update = formula(gradients[index], kept[index], rate * LR_MULTS[index], time)
+            close = {"rtol": 1e-4, "atol": 1e-6, "err_msg": f"param {index} after update {time}"}
+            np.testing.assert_allclose(blob.diff, update, **close)
+            np.testing.assert_allclose(blob.data, before[index] - update, **close)
+            for number, values in enumerate(kept[index]):
+                np.testing.assert_allclose(solver.history[index + number * len(params)].data, values, **close)

@@ -1,4 +1,5 @@
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -6,6 +7,9 @@ import numpy as np
 import pytest
 
 from farlayer.engine.solvers import Solver, SolverListener
+from farlayer.engine.solvers.lr_policy import PolicyState
+from farlayer.engine.solvers.state import read_state
+from farlayer.engine.weights import read_weights
 from farlayer.protos.errors import NetError, NotFiniteError, SnapshotError
 from tests.engine.solvers.nets import NET, make_solver, weights
 
@@ -194,6 +198,55 @@ def test_a_restored_solver_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert resumed.learning_rate() == straight.learning_rate() == pytest.approx(0.025)
 
 
+def test_hdf5_snapshots_are_restored_bit_for_bit(tmp_path: Path) -> None:
+    options = f'type: "Adam" momentum: 0.9 snapshot_format: HDF5 snapshot_prefix: "{tmp_path}/s"'
+    constant = NET.replace('data_filler { type: "gaussian" }', "data_filler { value: 2 }")
+    straight, resumed = make_solver(options, net=constant), make_solver(options, net=constant)
+    straight.step(3)
+    paths = straight.snapshot()
+    assert [path.name for path in paths] == ["s_iter_3.caffemodel.h5", "s_iter_3.solverstate.h5"]
+    straight.step(3)
+    resumed.restore(paths[1])
+    resumed.step(3)
+    assert weights(resumed) == weights(straight)
+
+
+@pytest.mark.parametrize("snapshot_format", ["BINARYPROTO", "HDF5"])
+def test_a_plateau_goes_on_after_a_restore(tmp_path: Path, snapshot_format: str) -> None:
+    options = f'snapshot_format: {snapshot_format} snapshot_prefix: "{tmp_path}/s" gamma: 0.5 plateau_winsize: [3, 3]'
+    solver, resumed = make_solver(options), make_solver(options)
+    for other in (solver, resumed):
+        other.param.lr_policy = "plateau"
+    solver.step(3)
+    state = solver.policy_state
+    assert 0 < state.minimum_loss < 1e38
+    resumed.restore(solver.snapshot()[1])
+    assert resumed.policy_state == PolicyState(state.step, np.float32(state.minimum_loss), state.last_event)
+
+
+def test_only_a_plateau_writes_what_caffe_does_not_know(tmp_path: Path) -> None:
+    solver = make_solver(f'snapshot_prefix: "{tmp_path}/s"')
+    solver.step(1)
+    numbers = read_state(solver.snapshot()[1]).numbers
+    assert {field.name for field, _ in numbers.ListFields()} == {"iter", "learned_net", "current_step"}
+
+
+def test_a_state_of_another_solver_type_is_refused(tmp_path: Path) -> None:
+    solver = make_solver(f'snapshot_prefix: "{tmp_path}/s"')
+    state_path = solver.snapshot()[1]
+    with pytest.raises(SnapshotError, match=r"has a history of shapes .* expected") as caught:
+        make_solver('type: "Adam"').restore(state_path)
+    assert "solver type" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("diff", "count"), [("true", 6), ("false", 0)])
+def test_diffs_are_in_a_snapshot_where_they_are_wanted(tmp_path: Path, diff: str, count: int) -> None:
+    solver = make_solver(f'snapshot_diff: {diff} snapshot_prefix: "{tmp_path}/s"')
+    solver.step(1)
+    stored = {layer.name: layer for layer in read_weights(solver.snapshot()[0])}
+    assert stored["ip"].blobs[0].diff.size == count
+
+
 def test_weights_and_state_that_were_moved_together_are_found(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     solver = make_solver(f'snapshot_prefix: "{tmp_path}/a/s"')
@@ -260,6 +313,25 @@ def test_training_can_go_on_after_a_stop() -> None:
     assert solver.iter == 10
 
 
+def test_solve_tells_whether_it_was_stopped() -> None:
+    solver = make_solver()
+    solver.add_listener(Stopper(solver, after=6))
+    solver.solve()
+    assert solver.was_stopped
+    solver.solve()
+    assert (solver.iter, solver.was_stopped) == (10, False)
+
+
+@pytest.mark.parametrize("run", [Solver.solve, lambda solver: solver.step(5)])
+def test_a_stop_that_is_asked_for_before_ends_what_runs_next_and_no_more(run: Callable[[Solver], None]) -> None:
+    solver = make_solver()
+    solver.request_stop()
+    run(solver)
+    assert solver.iter == 0
+    run(solver)
+    assert solver.iter >= 5
+
+
 def test_a_stop_in_a_test_ends_it_without_a_result() -> None:
     solver = make_solver(TESTED)
     recorder = recorded(solver)
@@ -280,6 +352,48 @@ def test_a_snapshot_can_be_asked_for(tmp_path: Path) -> None:
     solver.request_snapshot()
     solver.step(3)
     assert events(recorder, "snapshot") == [1]
+
+
+def test_a_snapshot_can_be_asked_for_in_a_test(tmp_path: Path) -> None:
+    solver = make_solver(TESTED + f'snapshot_prefix: "{tmp_path}/s"')
+    recorder = recorded(solver)
+    forward = solver.test_nets[0].forward
+    solver.test_nets[0].forward = lambda: solver.request_snapshot() or forward()  # type: ignore[func-returns-value, method-assign]
+    solver.test_all()
+    assert events(recorder, "snapshot") == [0, 0]  # before the second and the third pass
+
+
+def test_a_snapshot_that_is_due_is_not_written_twice_when_it_is_asked_for(tmp_path: Path) -> None:
+    solver = make_solver(f'snapshot: 1 snapshot_prefix: "{tmp_path}/s"')
+    recorder = recorded(solver)
+    solver.request_snapshot()
+    solver.step(2)
+    assert events(recorder, "snapshot") == [1, 2]
+
+
+def test_a_snapshot_that_is_asked_for_without_a_prefix_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    solver = make_solver()
+    solver.request_snapshot()
+    solver.step(2)
+    assert solver.iter == 2
+    assert "no snapshot is written, though it was asked for" in caplog.text
+
+
+def test_debug_info_is_for_iterations_that_are_displayed() -> None:
+    solver = make_solver("debug_info: true display: 2")
+    seen = []
+    forward = solver.net.forward
+    solver.net.forward = lambda: seen.append(solver.net.debug_info) or forward()  # type: ignore[func-returns-value, method-assign]
+    solver.step(4)
+    assert seen == [True, False, True, False]
+
+
+def test_the_loss_of_a_test_is_logged_where_it_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        make_solver(TESTED).test_all()
+        assert "test net 0: loss" not in caplog.text
+        make_solver(TESTED + "test_compute_loss: true").test_all()
+    assert "test net 0: loss" in caplog.text
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_its_layer() -> None:

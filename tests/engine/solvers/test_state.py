@@ -3,20 +3,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farlayer.engine.solvers.state import fill_history, read_state, write_state
+from farlayer.engine.solvers.state import fill_history, find_learned_net, read_state, write_state
+from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
 from tests.engine.support import blob_of
 
+NUMBERS = {"iter": 7, "learned_net": "w.caffemodel", "current_step": 2}
+
 
 def written(path: Path) -> Path:
-    history = [blob_of([[1, 2], [3, 4]]), blob_of([5])]
-    write_state(path, iteration=7, learned_net=Path("w.caffemodel"), current_step=2, history=history)
+    write_state(path, caffe_pb2.SolverState(**NUMBERS), [blob_of([[1, 2], [3, 4]]), blob_of([5])])
     return path
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
     state = read_state(written(tmp_path / "s"))
-    assert (state.iter, state.learned_net, state.current_step) == (7, "w.caffemodel", 2)
+    assert state.numbers == caffe_pb2.SolverState(**NUMBERS)
     history = [blob_of(np.zeros((2, 2))), blob_of([0])]
     fill_history(history, state, tmp_path / "s")
     np.testing.assert_array_equal(history[0].data, [[1, 2], [3, 4]])
@@ -31,12 +33,37 @@ def test_a_history_of_another_net_is_refused(tmp_path: Path, shapes: list[tuple[
     assert caught.value.remedy
 
 
+def test_the_file_is_the_message_of_caffe(tmp_path: Path) -> None:
+    expected = caffe_pb2.SolverState(**NUMBERS)
+    expected.history.add(data=[1, 2, 3, 4]).shape.dim.extend([2, 2])
+    expected.history.add(data=[5]).shape.dim.extend([1])
+    assert caffe_pb2.SolverState.FromString(written(tmp_path / "s").read_bytes()) == expected
+
+
+def test_a_history_of_before_2014_is_read(tmp_path: Path) -> None:
+    state = caffe_pb2.SolverState(iter=1)
+    state.history.add(num=1, channels=1, height=2, width=3, data=range(6))
+    (tmp_path / "s").write_bytes(state.SerializeToString())
+    history = [blob_of(np.zeros((2, 3)))]
+    fill_history(history, read_state(tmp_path / "s"), tmp_path / "s")
+    np.testing.assert_array_equal(history[0].data, [[0, 1, 2], [3, 4, 5]])
+
+
 def test_every_truncation_is_refused_or_has_no_whole_history(tmp_path: Path) -> None:
     content = written(tmp_path / "s").read_bytes()
-    for size in range(len(content) - 2):  # the last two bytes are current_step alone
+    for size in range(len(content)):
         (tmp_path / "part").write_bytes(content[:size])
         with pytest.raises(SnapshotError):
             fill_history([blob_of(np.zeros((2, 2))), blob_of([0])], read_state(tmp_path / "part"), tmp_path / "part")
+
+
+def test_missing_weights_are_told_with_both_places(tmp_path: Path) -> None:
+    state = read_state(written(tmp_path / "s"))
+    with pytest.raises(SnapshotError, match=r"weights 'w.caffemodel', which are neither there nor at '.*/w") as caught:
+        find_learned_net(state, tmp_path / "s")
+    assert caught.value.remedy == "put w.caffemodel beside the state"
+    (tmp_path / "w.caffemodel").touch()
+    assert find_learned_net(state, tmp_path / "s") == tmp_path / "w.caffemodel"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, world"])

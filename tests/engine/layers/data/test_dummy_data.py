@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from farlayer.protos.errors import NetError
-from tests.engine.support import layer_of, run
+from tests.engine.support import layer_of, run, set_up
 
 
 def dummy(fields: str) -> str:
@@ -62,4 +62,10 @@ def test_the_older_four_fields_give_the_shape() -> None:
 def test_contradictions_are_refused(fields: str, message: str) -> None:
     layer = layer_of(dummy(fields))
     with pytest.raises(NetError, match=message):
-        run(layer, [], num_top=3)
+        set_up(layer, [], num_top=3)
+
+
+def test_checking_a_filler_at_setup_draws_no_numbers() -> None:
+    layer = layer_of(dummy('shape { dim: 5 } data_filler { type: "gaussian" }'), seed=3)
+    top = run(layer, [])
+    np.testing.assert_array_equal(top[0].data, np.random.default_rng(3).standard_normal(5, np.float32))

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
 from farlayer.engine.layers.vision.spatial import Window
+from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
 
 
 @st.composite

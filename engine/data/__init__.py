@@ -1,0 +1,1 @@
+"""Reading training data: databases, HDF5 files, images, windows; transforming it; reading ahead in a thread."""

@@ -1,0 +1,67 @@
+"""What the tests of data share: small images, databases and batches."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farlayer.engine.blob_proto import blob_to_proto
+from farlayer.engine.data.databases import Backend
+from farlayer.engine.data.images import Pixels
+from farlayer.protos import caffe_pb2
+from tests.engine.support import blob_of
+
+BACKENDS: tuple[Backend, ...] = ("lmdb", "leveldb")
+
+
+def image(height: int, width: int, channels: int = 3, *, seed: int = 0) -> Pixels:
+    """Random pixels: (height, width, channels)."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def datum_of(planes: NDArray[np.uint8], label: int | None = 0) -> caffe_pb2.Datum:
+    """A Datum of plain pixels, (channels, height, width), with the fields that anybody's script sets."""
+    channels, height, width = planes.shape
+    datum = caffe_pb2.Datum(channels=channels, height=height, width=width, data=planes.tobytes())
+    if label is not None:
+        datum.label = label
+    return datum
+
+
+def write_database(path: Path, backend: Backend, records: dict[str, bytes]) -> Path:
+    """Writes a database by the package itself."""
+    if backend == "lmdb":
+        import lmdb
+
+        with lmdb.open(str(path), map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
+            for key, value in records.items():
+                transaction.put(key.encode(), value)
+    else:
+        import plyvel
+
+        database = plyvel.DB(str(path), create_if_missing=True)
+        for key, value in records.items():
+            database.put(key.encode(), value)
+        database.close()
+    return path
+
+
+def write_datums(path: Path, backend: Backend, datums: list[caffe_pb2.Datum]) -> Path:
+    """Writes a database of Datum messages."""
+    records = {f"{index:08}": datum.SerializeToString() for index, datum in enumerate(datums)}
+    return write_database(path, backend, records)
+
+
+def write_mean(path: Path, mean: NDArray[np.float32]) -> Path:
+    """Writes a mean file."""
+    path.write_bytes(blob_to_proto(blob_of(mean[np.newaxis])).SerializeToString())
+    return path
+
+
+def write_png(path: Path, pixels: Pixels) -> Path:
+    """Writes an image in OpenCV's channel order to a file without loss."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, ::-1].copy()).save(path)
+    return path
