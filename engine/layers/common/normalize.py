@@ -22,9 +22,9 @@ class NormalizeLayer(Layer):
     bottom[0]: x, shape (N, C, ...).
     top[0]: y, the shape of x.
     params[0]: scale, shape () or (C,).
-    Source: SSD's fork of Caffe (weiliu89/caffe), src/caffe/layers/normalize_layer.cpp.
-    Differs from Caffe: the fork's gradient is right only where all channels have the same scale, and where no scale
-    is 0; here it always is.
+    Source: SSD's fork of Caffe (weiliu89/caffe), src/caffe/layers/normalize_layer.cpp. As there, the gradient of x is
+    exact only where all channels have the same scale: it is the one for a scale of 1, times the channel's own scale.
+    Differs from Caffe: a scale of 0 has a gradient; in the fork it is NaN.
     """
 
     exact_num_bottom = 1
@@ -63,7 +63,7 @@ class NormalizeLayer(Layer):
             np.multiply(y, scale, out=y)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        """With u = x / norm and g = scale * dy: dx = (g - u * sum of u * g) / norm."""
+        """With u = x / norm: dx = scale * (dy - u * sum of u * dy) / norm."""
         inverse, scale = self._inverse_norm(), self._scale()
         unit = self.workspace.array("unit", self._sample_shape)
         for sample in range(self._num):
@@ -76,12 +76,12 @@ class NormalizeLayer(Layer):
             if not propagate_down[0]:
                 continue
             dx = bottom[0].diff[sample].reshape(self._sample_shape)
-            np.multiply(dy, scale, out=dx)
             for band in self._places.bands(self.workspace):
-                u, g = band.of(unit), band.of(dx)
+                u, g = band.of(unit), band.of(dy)
                 np.multiply(u, band.spread(band.dots(u, g)), out=u)
-                np.subtract(g, u, out=g)
-                np.multiply(g, band.spread(inverse[sample, band.places]), out=g)
+                np.subtract(g, u, out=band.of(dx))
+                np.multiply(band.of(dx), band.spread(inverse[sample, band.places]), out=band.of(dx))
+            np.multiply(dx, scale, out=dx)
 
     def _add_scale_gradient(self, unit: Array, dy: Array) -> None:
         diff = self.params[0].diff

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags, Layer
@@ -10,6 +12,8 @@ from farlayer.engine.layers.detection.detection_files import open_detection_file
 from farlayer.engine.layers.detection.nms import best_first, suppress
 from farlayer.engine.layers.detection.predictions import check_predictions, read_priors
 from farlayer.engine.registry import register
+
+logger = logging.getLogger(__name__)
 
 _ROW_LENGTH = 7  # image, label, score, xmin, ymin, xmax, ymax
 
@@ -28,8 +32,8 @@ class DetectionOutputLayer(Layer):
     left out; eta below 1 lowers the threshold, while above 0.5, with each box that is kept.
     save_output_param: files of detections, see detection_files.
     Indices and scores of the boxes that pass the threshold are allocated, an image and class at a time.
-    Differs from Caffe: visualize, which opens a window, is refused. force_backward leaves the layer out, where Caffe's
-    stops the run. A background_label_id that is no class, as -1, is allowed with share_location, too.
+    Differs from Caffe: visualize opens no window, and says so in the log. force_backward leaves the layer out, where
+    Caffe's stops the run. A background_label_id that is no class, as -1, is allowed with share_location, too.
     Source: weiliu89/caffe (branch ssd), src/caffe/layers/detection_output_layer.cpp.
     """
 
@@ -50,9 +54,10 @@ class DetectionOutputLayer(Layer):
         if not 0 < nms.eta <= 1:
             raise self.error(f"nms_param.eta is {nms.eta}", remedy="use a value above 0, at most 1")
         if param.visualize:
-            raise self.error(
-                "visualize is true, but this engine opens no windows",
-                remedy="remove visualize, and draw the rows of its top in a Python layer or script",
+            logger.warning(
+                "layer '%s': visualize has no effect, since this engine opens no windows; draw the rows of its top in "
+                "a Python layer or script",
+                self.name,
             )
         self._code = BoxCode(param.code_type, param.variance_encoded_in_target)
         self._num_loc_classes = 1 if param.share_location else param.num_classes

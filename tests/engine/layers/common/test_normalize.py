@@ -73,12 +73,38 @@ def test_any_shape_is_normalized(shape: list[int], across: bool, shared: bool) -
 @pytest.mark.parametrize("bound", [1, 1 << 18])
 @pytest.mark.parametrize(("across", "shared"), EACH)
 @pytest.mark.parametrize("shape", [(2, 3, 2, 2), (2, 3)])
-def test_the_gradient_is_right(
+def test_the_gradient_is_right_where_channels_have_one_scale(
     shape: tuple[int, ...], across: bool, shared: bool, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bands, "_BAND_VALUES", bound)
     bottom = blob_of(random_blob(*shape).data + 2)
-    assert GradientChecker().check(layer_of(text(across, shared)), [bottom], [Blob()])
+    layer = layer_of(text(across, shared, 'scale_filler { type: "constant" value: 3 }'))
+    assert GradientChecker().check(layer, [bottom], [Blob()])
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_the_gradient_of_the_scale_is_right_for_scales_that_differ(across: bool) -> None:
+    bottom = blob_of(random_blob(2, 3, 2, 2).data + 2)
+    assert GradientChecker().check(layer_of(text(across, shared=False)), [bottom], [Blob()], check_bottom=[])
+
+
+@pytest.mark.parametrize("bound", [1, 1 << 18])
+@pytest.mark.parametrize("across", [True, False])
+def test_the_gradient_of_x_is_that_of_the_fork_for_scales_that_differ(
+    across: bool, bound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    bottom = random_blob(2, 3, 2, 2)
+    layer = layer_of(text(across, shared=False))
+    (top,) = run(layer, [bottom])
+    top.diff[...] = random_blob(2, 3, 2, 2, seed=2).data
+    layer.run_backward([top], [True], [bottom])
+    x, dy = bottom.data.astype(np.float64), top.diff.astype(np.float64)
+    axes = (1, 2, 3) if across else 1
+    norm = np.sqrt((x * x).sum(axes, keepdims=True) + 1e-10)
+    of_unit_scale = (dy - x * (x * dy).sum(axes, keepdims=True) / norm**2) / norm
+    scale = layer.params[0].data.reshape(3, 1, 1)
+    np.testing.assert_allclose(bottom.diff, of_unit_scale * scale, rtol=1e-4, atol=1e-5)
 
 
 def test_a_scale_of_0_has_a_gradient() -> None:

@@ -262,7 +262,6 @@ def test_a_steady_state_allocates_nothing_the_size_of_the_scores(code_type: str)
         ("num_classes: 3 nms_param { nms_threshold: -0.1 }", "nms_threshold is -0.1"),
         ("num_classes: 3 nms_param { eta: 0 }", "eta is 0"),
         ("num_classes: 3 nms_param { eta: 1.5 }", "eta is 1.5"),
-        ("num_classes: 3 visualize: true", "visualize is true"),
         ("num_classes: 4", "confidence predictions have shape"),
         ("num_classes: 3 share_location: false", "location predictions have shape"),
     ],
@@ -270,6 +269,15 @@ def test_a_steady_state_allocates_nothing_the_size_of_the_scores(code_type: str)
 def test_parameters_that_cannot_be_are_refused(text: str, message: str) -> None:
     with pytest.raises(NetError, match=rf"layer 'l' \(DetectionOutput\).*{message}"):
         run(layer_with(text), bottoms())
+
+
+def test_visualize_changes_nothing_but_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Nets that show videos have it, and what they detect is the same."""
+    (plain,) = run(layer_with("num_classes: 3"), bottoms())
+    assert not caplog.records
+    (visualized,) = run(layer_with("num_classes: 3 visualize: true visualize_threshold: 0.6"), [*bottoms(), Blob((1,))])
+    np.testing.assert_array_equal(visualized.data, plain.data)
+    assert "visualize has no effect" in caplog.text
 
 
 def test_two_bottoms_are_refused() -> None:
