@@ -11,6 +11,7 @@ import numpy as np
 from farlayer.blobs.blob import Blob
 from farlayer.engine.blob_proto import blob_from_proto
 from farlayer.engine.fillers import fill
+from farlayer.engine.kernels.choice import NUMPY, Kernels
 from farlayer.engine.scratch import Scratch
 from farlayer.protos.errors import BlobError, NetError
 
@@ -30,11 +31,13 @@ class LayerContext:
         host: where Python layers live.
         rng: the one source of random numbers (fillers, DummyData, stochastic pooling). With a solver's random_seed it
             gives the same numbers in every run. Differs from Caffe: they are not the numbers of Caffe's generator.
+        kernels: which code does the heavy arithmetic.
         workspace: working memory that each call of a layer may use and none keeps: the largest need counts, once.
     """
 
     host: LayerHost
     rng: np.random.Generator
+    kernels: Kernels = NUMPY
     workspace: Scratch = field(default_factory=Scratch)
 
 

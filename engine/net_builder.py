@@ -12,6 +12,7 @@ from farlayer.blobs.blob import Blob
 from farlayer.blobs.segment import Allocator, heap
 from farlayer.engine.backward_plan import LayerFacts, plan_backward
 from farlayer.engine.blob_memory import plan_allocators
+from farlayer.engine.kernels.choice import choose_kernels
 from farlayer.engine.layer import Layer, LayerContext
 from farlayer.engine.net import Net, Node
 from farlayer.engine.net_rules import filter_net
@@ -36,6 +37,7 @@ def build_net(
     stages: Sequence[str] = (),
     rng: np.random.Generator | None = None,
     check_finite: bool = False,
+    kernels: str = "auto",
 ) -> Net:
     """Builds the net that a definition describes in one phase.
 
@@ -47,12 +49,13 @@ def build_net(
         stages: stages for those rules, besides those of the definition's state.
         rng: where fillers and layers take random numbers from; None for numbers that differ from run to run.
         check_finite: see Net.
+        kernels: which code does the heavy arithmetic: "numpy", "torch", or "auto" for torch where it is installed.
 
     Returns:
         The net, which the caller closes. Layers that were set up before an error are closed here.
 
     Raises:
-        NetError: the definition makes no net.
+        NetError: the definition makes no net, or there are no such kernels.
         LayerLoadError, LayerError, WorkerError: a Python layer could not be set up.
     """
     definition = caffe_pb2.NetParameter()
@@ -67,7 +70,7 @@ def build_net(
         if not layer_param.HasField("phase"):
             layer_param.phase = phase
     _note_engines(definition)
-    builder = _Builder(definition, LayerContext(host, rng or np.random.default_rng()))
+    builder = _Builder(definition, LayerContext(host, rng or np.random.default_rng(), choose_kernels(kernels)))
     try:
         builder.add_layers()
         return builder.finish(check_finite)

@@ -76,12 +76,12 @@ def layer_class(type_name: str, *, layer: str = "") -> type[Layer]:
 
 
 def create_layer(param: caffe_pb2.LayerParameter, context: LayerContext) -> Layer:
-    """Makes the layer that a LayerParameter describes; it is not set up yet.
+    """Makes the layer that a LayerParameter describes, with the kernels of the context; it is not set up yet.
 
     Raises:
         NetError: its type is unknown.
     """
-    return layer_class(param.type, layer=param.name)(param, context)
+    return context.kernels.layer_class(layer_class(param.type, layer=param.name))(param, context)
 
 
 @cache

@@ -85,7 +85,12 @@ _WITHOUT_EFFECT = {
 
 
 def build_solver(
-    param: caffe_pb2.SolverParameter, *, host: LayerHost, base_dir: Path, check_finite: bool = False
+    param: caffe_pb2.SolverParameter,
+    *,
+    host: LayerHost,
+    base_dir: Path,
+    check_finite: bool = False,
+    kernels: str = "auto",
 ) -> Solver:
     """Builds the solver that a definition describes, with its train net and test nets.
 
@@ -119,7 +124,7 @@ def build_solver(
     try:
         for net_param in definitions:
             phase = net_param.state.phase
-            net = build_net(net_param, phase, host=host, rng=rng, check_finite=check_finite)
+            net = build_net(net_param, phase, host=host, rng=rng, check_finite=check_finite, kernels=kernels)
             nets.append(net)
         for path in (path for entry in definition.weights for path in entry.split(",")):
             for net in nets:

@@ -1,65 +1,85 @@
-"""Windows of a batch unrolled into the columns of a matrix, and folded back.
-
-The sample axis comes last in every array here: with many small images the innermost runs stay long, which is what
-both copies and the one matrix product over the whole batch need.
-"""
+"""Im2col: the windows of an image as the columns of a matrix, as Convolution multiplies them."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.engine.layers.vision.spatial import Window
+from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layers.vision.spatial import read_window
+from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
+from farlayer.engine.registry import register
 
 Array = NDArray[np.float32]
-_Index = tuple[int | slice, ...]
 
 
-def padded_shape(spatial: tuple[int, ...], window: Window) -> tuple[int, ...]:
-    """The spatial shape with the padding on both sides of each axis."""
-    return tuple(size + 2 * pad for size, pad in zip(spatial, window.pad, strict=True))
+@register("Im2col")
+class Im2colLayer(Layer):
+    """Gives each element of the kernel a channel of its own.
 
-
-def interior(padded: Array, window: Window) -> Array:
-    """The part of a padded array, shape (channels, padded axes..., n), that is not padding."""
-    inside = (slice(pad, size - pad) for size, pad in zip(padded.shape[1:-1], window.pad, strict=True))
-    return padded[_index(inside)]
-
-
-def im2col(padded: Array, window: Window, columns: Array) -> None:
-    """Copies each window into a column.
-
-    Args:
-        padded: shape (channels, padded axes..., n).
-        window: the kernel and its steps.
-        columns: what is written, shape (channels, kernel axes..., output axes..., n).
+    bottom[0]: shape (sample axes..., channels, spatial axes...), channels along convolution_param.axis.
+    top[0]: shape (sample axes..., channels * kernel elements, output axes...), sizes as those of Convolution. Channel
+        c * elements + e holds what element e of the kernel sees in channel c.
+    Of convolution_param, kernel, stride, pad, dilation and axis count.
+    Source: Caffe, src/caffe/layers/im2col_layer.cpp.
     """
-    for element, view in _views(padded, window, columns):
-        columns[element] = view
 
+    exact_num_bottom = 1
+    exact_num_top = 1
 
-def col2im(columns: Array, window: Window, padded: Array) -> None:
-    """Sets each place to the sum of the column elements that came from it: the transpose of `im2col`."""
-    padded.fill(0)
-    for element, view in _views(padded, window, columns):
-        np.add(view, columns[element], out=view)
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        param = self.param.convolution_param
+        self._axis = self.canonical_axis(param.axis, bottom[0], "convolution_param.axis")
+        self._num_spatial = len(bottom[0].shape) - self._axis - 1
+        if self._num_spatial < 1:
+            raise self.error(
+                f"bottom shape {bottom[0].shape} has no spatial axes behind axis {self._axis}",
+                remedy="give it a blob with spatial axes, or set convolution_param.axis",
+            )
+        self._window = read_window(self, param, self._num_spatial)
 
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        shape = bottom[0].shape
+        if len(shape) != self._axis + 1 + self._num_spatial:
+            raise self.error(
+                f"bottom shape {shape} has {len(shape)} axes, had {self._axis + 1 + self._num_spatial} before",
+                remedy="only sizes may change between calls",
+            )
+        channels, spatial = shape[self._axis], shape[self._axis + 1 :]
+        self._output = self._window.output_shape(spatial)
+        if any(size < 1 for size in self._output):
+            raise self.error(
+                f"spatial shape {spatial} is smaller than the kernel {self._window.kernel} "
+                f"(pad {self._window.pad}, dilation {self._window.dilation})",
+                remedy="give larger bottoms, a smaller kernel or more padding",
+            )
+        top[0].reshape(*shape[: self._axis], channels * math.prod(self._window.kernel), *self._output)
 
-def _views(padded: Array, window: Window, columns: Array) -> Iterator[tuple[_Index, Array]]:
-    """For each element of the kernel: its index in `columns`, and the places of `padded` that it falls on."""
-    num_spatial = len(window.kernel)
-    output = columns.shape[1 + num_spatial : -1]
-    for offset in itertools.product(*map(range, window.kernel)):
-        places = (
-            slice(at * dilation, at * dilation + stride * (size - 1) + 1, stride)
-            for at, dilation, stride, size in zip(offset, window.dilation, window.stride, output, strict=True)
-        )
-        yield _index(offset), padded[_index(places)]
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        for image, columns in self._samples(bottom[0].data, top[0].data):
+            padded = self._padded(image.shape)
+            padded.fill(0)
+            np.copyto(interior(padded, self._window), image)
+            im2col(padded, self._window, columns)
 
+    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
+        if not propagate_down[0]:
+            return
+        for image, columns in self._samples(bottom[0].diff, top[0].diff):
+            padded = self._padded(image.shape)
+            padded.fill(0)
+            col2im(columns, self._window, padded)
+            np.copyto(image, interior(padded, self._window))
 
-def _index(spatial: Iterable[int | slice]) -> _Index:
-    """An index of all channels and the given spatial axes."""
-    return (slice(None), *spatial)
+    def _samples(self, images: Array, columns: Array) -> Iterator[tuple[Array, Array]]:
+        """For each sample its image, (1, channels, spatial axes...), and columns as `im2col` wants them."""
+        shape = images.shape[self._axis :]
+        num = math.prod(images.shape[: self._axis])
+        by_kernel = columns.reshape(num, 1, shape[0], *self._window.kernel, *self._output)
+        return zip(images.reshape(num, 1, *shape), by_kernel, strict=True)
+
+    def _padded(self, shape: tuple[int, ...]) -> Array:
+        return self.workspace.array("padded", (*shape[:2], *padded_shape(shape[2:], self._window)))

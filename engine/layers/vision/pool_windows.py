@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,29 +44,10 @@ class PoolWindows:
             count -= 1
         return count
 
-    def elements(self) -> Iterator[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
-        """For each element of the kernel: its number from 1, the places of the image that it falls on, their windows.
-
-        Elements that fall on no place are left out.
-        """
-        for row, column in itertools.product(range(self.kernel[0]), range(self.kernel[1])):
-            rows, columns = self._span(0, row), self._span(1, column)
-            if rows is not None and columns is not None:
-                yield row * self.kernel[1] + column + 1, (rows[0], columns[0]), (rows[1], columns[1])
-
-    def spans(self, axis: int) -> Iterator[tuple[slice, slice]]:
-        """As `elements`, along one axis."""
-        spans = (self._span(axis, offset) for offset in range(self.kernel[axis]))
-        return (span for span in spans if span is not None)
-
-    def _span(self, axis: int, offset: int) -> tuple[slice, slice] | None:
-        stride, shift = self.stride[axis], offset - self.pad[axis]
-        first = max(0, -(shift // stride))
-        last = min(self._pooled(axis) - 1, (self.size[axis] - 1 - shift) // stride)
-        if last < first:
-            return None
-        start = first * stride + shift
-        return slice(start, last * stride + shift + 1, stride), slice(first, last + 1)
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is one window, which is the whole image."""
+        return self.pooled == (1, 1) and self.kernel == self.size and not any(self.pad)
 
     def areas(self) -> NDArray[np.float32]:
         """For each window its extent inside the padded image: what an average divides by."""
@@ -86,9 +65,20 @@ class PoolWindows:
         Args:
             numbers: shape (..., windows along height, windows along width).
         """
-        row, column = np.divmod(numbers.astype(np.intp) - 1, self.kernel[1])
-        places = (self._starts(0)[:, None] + row) * self.size[1] + self._starts(1) + column
-        return np.where(numbers == 0, -1, places)
+        first, offsets = self.flat_places()
+        return np.where(numbers == 0, -1, first + offsets[numbers])
+
+    def flat_places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """What the place h * W + w of an element is the sum of.
+
+        Returns:
+            For each window the place of its first element, also where that is padding; and how much further each
+            element is, by its number from 1 (that of number 0 is 0).
+        """
+        width = self.size[1]
+        first = self._starts(0)[:, np.newaxis] * width + self._starts(1)
+        rows, columns = (np.arange(side) for side in self.kernel)
+        return first, np.concatenate([[0], (rows[:, np.newaxis] * width + columns).ravel()])
 
     def _starts(self, axis: int) -> NDArray[np.intp]:
         return np.arange(self._pooled(axis)) * self.stride[axis] - self.pad[axis]

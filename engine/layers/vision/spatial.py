@@ -41,6 +41,15 @@ class Window:
             )
         )
 
+    def image_shape(self, places: Sequence[int]) -> tuple[int, ...]:
+        """The smallest spatial shape that gives so many places; less than 1 where all of it is padding."""
+        return tuple(
+            stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
+            for size, kernel, stride, pad, dilation in zip(
+                places, self.kernel, self.stride, self.pad, self.dilation, strict=True
+            )
+        )
+
 
 def read_window(layer: Layer, param: caffe_pb2.ConvolutionParameter, num_axes: int) -> Window:
     """Reads a ConvolutionParameter for `num_axes` spatial axes.
@@ -91,7 +100,7 @@ def _read_field(
         return (default,) * num_axes
     if len(values) == 1:
         return (values[0],) * num_axes
-    if len(values) != num_axes or not values:
+    if len(values) != num_axes:
         raise layer.error(
             f"{field} is given {len(values)} times for {num_axes} spatial axes",
             remedy=f"give {field} once, or once for each spatial axis",

@@ -5,7 +5,6 @@ import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.vision import convolution
 from farlayer.protos.errors import NetError
 from tests.engine.support import assert_untouched, layer_of, random_blob, run, untouched
 
@@ -86,21 +85,6 @@ def test_the_gradient_is_right(case: str) -> None:
 def test_every_entry_of_the_jacobian_is_right() -> None:
     layer = layer_of(text("kernel_size: 2 stride: 2 pad: 1"))
     assert GradientChecker().check(layer, [random_blob(2, 1, 3, 3)], [Blob()])
-
-
-def test_a_batch_in_parts_gives_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    results = []
-    for bound in (1, 300, 1 << 20):  # one sample a part, parts with a rest, one part
-        monkeypatch.setattr(convolution, "_CHUNK_VALUES", bound)
-        bottom = random_blob(7, 2, 5, 5)
-        layer = layer_of(text("kernel_size: 3 pad: 1 stride: 2"))
-        (top,) = run(layer, [bottom])
-        top.diff[...] = random_blob(*top.shape, seed=3).data
-        layer.backward([top], [True], [bottom])
-        results.append([top.data, bottom.diff, *(blob.diff for blob in layer.params)])
-    for other in results[1:]:
-        for actual, expected in zip(other, results[0], strict=True):
-            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_several_bottoms_share_the_filters_and_add_their_gradients() -> None:
