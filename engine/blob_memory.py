@@ -24,7 +24,11 @@ def plan_allocators(param: caffe_pb2.NetParameter, host: LayerHost) -> dict[str,
 
     Returns:
         The allocator of each such blob, by name. All others stay on the heap.
+
+    Raises:
+        NetError: a layer's type is unknown; names the first such layer.
     """
+    shares_data = [layer_class(layer.type, layer=layer.name).shares_data for layer in param.layer]
     allocators: dict[str, Allocator] = {}
     for layer in param.layer:
         if layer.type == "Python":
@@ -33,8 +37,8 @@ def plan_allocators(param: caffe_pb2.NetParameter, host: LayerHost) -> dict[str,
                 if allocators.get(blob, heap) is heap:
                     allocators[blob] = allocate
     # Backwards: a chain of sharing layers hands the need up to the blob that owns the memory.
-    for layer in reversed(param.layer):
-        if layer.bottom and layer_class(layer.type, layer=layer.name).shares_data:
+    for layer, shares in zip(reversed(param.layer), reversed(shares_data), strict=True):
+        if layer.bottom and shares:
             for top in layer.top:
                 if top in allocators and allocators.get(layer.bottom[0], heap) is heap:
                     allocators[layer.bottom[0]] = allocators[top]

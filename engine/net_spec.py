@@ -270,13 +270,7 @@ def _assign_keyword(layer: caffe_pb2.LayerParameter, holder: Message, keyword: s
     try:
         assign_proto(holder, keyword, value)
     except AttributeError as error:
-        own = param_name_dict().get(layer.type, "")
-        known = [*layer.DESCRIPTOR.fields_by_name]
-        if own:
-            known += getattr(layer, f"{own}_param").DESCRIPTOR.fields_by_name
-        close = difflib.get_close_matches(keyword, known, n=1)
-        remedy = f"did you mean '{close[0]}'?" if close else f"fields of a {layer.type} layer: {', '.join(known)}"
-        problem = f"has no field '{keyword}'" if keyword not in known else f"cannot take {keyword} = {value!r}: {error}"
+        problem, remedy = _explain(layer, keyword, f"cannot take {keyword} = {value!r}: {error}")
         raise NetError(f"layer '{layer.name}' ({layer.type}) {problem}", remedy=remedy, layer=layer.name) from error
     except (TypeError, ValueError) as error:
         raise NetError(
@@ -284,3 +278,29 @@ def _assign_keyword(layer: caffe_pb2.LayerParameter, holder: Message, keyword: s
             remedy=f"give {keyword} a value of its type in caffe.proto",
             layer=layer.name,
         ) from error
+
+
+def _explain(layer: caffe_pb2.LayerParameter, keyword: str, refusal: str) -> tuple[str, str]:
+    """What is wrong with a keyword that found no field, and the remedy."""
+    own = param_name_dict().get(layer.type, "")
+    fields = [*layer.DESCRIPTOR.fields_by_name]
+    own_fields = [*getattr(layer, f"{own}_param").DESCRIPTOR.fields_by_name] if own else []
+    unknown = f"has no field '{keyword}'"
+    if keyword.endswith("param") and keyword in own_fields:
+        return unknown, f"a keyword that ends in param is the layer's own: give {own}_param=dict({keyword}=...)"
+    if keyword in (*fields, *own_fields):
+        return refusal, f"correct the names in {keyword}: they are fields of a message in caffe.proto"
+    close = difflib.get_close_matches(keyword, [*fields, *own_fields], n=1)
+    if close:
+        return unknown, f"did you mean '{close[0]}'?"
+    holders = [
+        field.name
+        for field in layer.DESCRIPTOR.fields
+        if field.message_type is not None and keyword in field.message_type.fields_by_name
+    ]
+    if holders:
+        return unknown, (
+            f"{keyword} is a field of {', '.join(holders)}: give it inside the one that the type reads, as in "
+            f"{holders[0]}=dict({keyword}=...)"
+        )
+    return unknown, f"fields of a {layer.type} layer: {', '.join([*fields, *own_fields])}"

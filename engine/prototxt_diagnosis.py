@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from google.protobuf.descriptor import Descriptor
 
+from farlayer.engine.registry import known_types
 from farlayer.protos import caffe_pb2
 
 #: Strings and comments are tokens of their own, so that braces in them do not count.
@@ -69,6 +70,10 @@ def place_of(text: str, offset: int) -> Place:
     return Place(text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
 
 
+def _offset_of(text: str, place: Place) -> int:
+    return sum(len(line) + 1 for line in text.split("\n")[: place.line - 1]) + place.column - 1
+
+
 def _open_braces(text: str, before: Place) -> list[Place]:
     """Braces that are open before a place, the outermost first."""
     opened: list[Place] = []
@@ -86,8 +91,38 @@ def _open_braces(text: str, before: Place) -> list[Place]:
     return opened
 
 
+def _own_text(text: str, opening: Place) -> str:
+    """What a message says itself: its text from its brace on, without comments and messages inside it."""
+    pieces, depth, start = [], 0, _offset_of(text, opening)
+    for match in _TOKENS.finditer(text, start):
+        if match.lastgroup == "string":
+            continue
+        if depth == 1:
+            pieces.append(text[start : match.start()])
+        if match["brace"]:
+            depth += 1 if match["brace"] in _OPENING else -1
+        start = match.end()
+        if depth == 0:
+            break
+    return " ".join(pieces)
+
+
+def _foreign_type(text: str, place: Place) -> str:
+    """The type of the layer around a place where that is a type that nobody supplies; empty otherwise."""
+    opened = _open_braces(text, place)
+    given = re.search(r"""\btype\s*:\s*["']([^"']+)["']""", _own_text(text, opened[-1])) if opened else None
+    return given[1] if given and given[1] not in known_types() else ""
+
+
 def _unknown_field(problem: str, match: re.Match[str], text: str, place: Place, root: str) -> Diagnosis:
     message, name = _message_types()[match[1]], match[2]
+    foreign = _foreign_type(text, place) if message.name == "LayerParameter" and name.endswith("_param") else ""
+    if foreign:
+        return Diagnosis(
+            problem,
+            f"the layer's type, '{foreign}', is unknown too; it may be that of another version of Caffe. Leave {name} "
+            'out and supply the layer as a Python layer: type: "Python" with python_param { module layer param_str }',
+        )
     for other, file in _FILES.items():
         if message.name == root and name in _message_types()[other].fields_by_name:
             return Diagnosis(problem, f"{name} is a field of {other}: is this the file of {file}?")

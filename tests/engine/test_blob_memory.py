@@ -1,7 +1,10 @@
+import pytest
+
 from farlayer.blobs.segment import Allocator, heap, shared
 from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.blob_memory import plan_allocators
 from farlayer.engine.splits import insert_splits
+from farlayer.protos.errors import NetError
 from tests.engine.support import net_param
 
 
@@ -78,3 +81,12 @@ def test_a_concat_copies_and_hands_nothing_up() -> None:
         'layer { name: "far" type: "Python" bottom: "z" top: "u" }',
     ]
     assert plan(DATA + "".join(layers)) == {"z": shared, "u": shared}
+
+
+def test_of_several_unknown_types_the_first_is_named() -> None:
+    layers = [
+        'layer { name: "first" type: "Fancy" top: "y" }',
+        'layer { name: "second" type: "Fancier" bottom: "x" bottom: "y" top: "z" }',
+    ]
+    with pytest.raises(NetError, match="layer 'first' has the unknown type 'Fancy'"):
+        plan(DATA + "".join(layers))

@@ -1,5 +1,7 @@
 """NetSpec gives the text that Caffe's gives."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -219,7 +221,7 @@ def test_each_type_with_a_message_of_its_own_is_known() -> None:
         (dict(zzz=3), "has no field 'zzz'", "fields of a InnerProduct layer: name, type, "),
         (dict(num_output="three"), "cannot take num_output = 'three'", "its type in caffe.proto"),
         (dict(num_output=-1), "cannot take num_output = -1", "its type in caffe.proto"),
-        (dict(weight_filler=dict(typ="x")), "cannot take weight_filler", ""),
+        (dict(weight_filler=dict(typ="x")), "cannot take weight_filler", "correct the names in weight_filler"),
         (dict(weight_filler=3), "cannot take weight_filler = 3", ""),
     ],
 )
@@ -230,6 +232,19 @@ def test_what_does_not_fit_a_layer_is_told(keywords: dict[str, object], message:
         n.to_proto()
     assert caught.value.layer == "y"
     assert remedy in caught.value.remedy
+
+
+def test_a_field_of_a_message_inside_is_told_with_the_message() -> None:
+    wrong = {
+        L.LSTM(L.Input(), L.Input(), num_output=3): r"field of convolution_param, .*recurrent_param: give it inside",
+        L.DetectionOutput(
+            *(L.Input() for _ in range(3)), nms_param={}
+        ): r"detection_output_param=dict\(nms_param=...\)",
+    }
+    for top, remedy in wrong.items():
+        with pytest.raises(NetError, match="has no field") as caught:
+            to_proto(top)
+        assert re.search(remedy, caught.value.remedy)
 
 
 def test_a_bottom_that_is_no_top_is_refused() -> None:

@@ -207,6 +207,27 @@ def test_a_mistake_is_said_with_its_line_column_and_remedy(
     assert "farlayer.caffe" not in str(error)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'layer { name: "l" type: "CenterLoss" bottom: "x" center_loss_param { num_output: 3 } }',
+        "layer {\n param { name: 'a' } # type: \"ReLU\"\n type: 'CenterLoss'\n center_loss_param { num_output: 3 }\n}",
+        'layer { center_loss_param { num_output: 3 } bottom: "}" type: "CenterLoss" }',
+    ],
+)
+@pytest.mark.parametrize("before", ["", 'layer { type: "ReLU" }\n\n'])
+def test_a_field_of_a_layer_that_only_another_caffe_has_is_told_from_a_mistake(before: str, layer: str) -> None:
+    error = error_of(before + layer + ' layer { type: "TanH" }')
+    assert "LayerParameter has no field center_loss_param" in error.message
+    assert "type, 'CenterLoss', is unknown too" in error.remedy
+    assert "Leave center_loss_param out and supply the layer as a Python layer" in error.remedy
+
+
+@pytest.mark.parametrize("own", ['type: "Convolution"', "", 'param { name: "type" } type: "Bias"'])
+def test_a_field_of_a_known_or_no_type_is_a_mistake(own: str) -> None:
+    assert "did you mean convolution_param" in error_of(f"layer {{ {own} convolutional_param {{ }} }}").remedy
+
+
 def test_a_net_given_as_a_solver_is_recognised() -> None:
     for text in (NET, "layer { }"):
         assert "is this the file of a net?" in error_of(text, caffe_pb2.SolverParameter()).remedy
