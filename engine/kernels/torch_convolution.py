@@ -25,10 +25,16 @@ larger pieces would come fresh from the system each time (15,000 page faults, 18
 
 
 class _TorchFilters(BaseConvolutionLayer):
-    """Has the correlation computed by PyTorch; of more axes than that knows, and of an empty batch, by NumPy."""
+    """Has the correlation computed by PyTorch; what that does not know by NumPy.
+
+    That is more axes, an empty batch, and a kernel larger than the padded image.
+    """
 
     def _make_correlation(self, geometry: Geometry) -> Correlation:
-        if not geometry.num or not 1 <= len(geometry.image) <= _MAX_SPATIAL:
+        window, image = geometry.window, geometry.image
+        fits = window.image_shape(geometry.places)
+        too_large = any(needed > size for needed, size in zip(fits, image, strict=True))
+        if not geometry.num or not 1 <= len(image) <= _MAX_SPATIAL or too_large:
             return super()._make_correlation(geometry)
         if geometry.window.is_identity and geometry.group == 1:
             return PointwiseCorrelation(geometry)

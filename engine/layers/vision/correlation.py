@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layers.vision.spatial import Window
-from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
+from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior
 from farlayer.engine.scratch import Scratch
 
 Array = NDArray[np.float32]
@@ -113,7 +113,7 @@ class UnrolledCorrelation:
         self._window = geometry.window
         self._workspace = workspace
         self._pointwise = geometry.window.is_identity
-        self._pads = any(geometry.window.pad)
+        self._pads = geometry.window.sees_more(geometry.image)
         self._num_rows = geometry.places[0] if geometry.places else 1
         self._row_places = geometry.num_places // self._num_rows
         self._samples, self._rows = self._plan()
@@ -154,7 +154,7 @@ class UnrolledCorrelation:
                 if not self._pointwise:
                     col2im(columns, self._window, self._band(padded, rows))
             if self._pads:
-                part[...] = interior(padded, self._window)
+                part[...] = interior(padded, self._window, self._geometry.image)
 
     def add_filter_gradient(self, images: Array, maps: Array, gradient: Array) -> None:
         """See Correlation."""
@@ -213,13 +213,13 @@ class UnrolledCorrelation:
         """Memory for images with padding, (n, channels, padded axes...); without any, the images themselves."""
         if not self._pads:
             return images
-        return self._workspace.array("padded", (*images.shape[:2], *padded_shape(images.shape[2:], self._window)))
+        return self._workspace.array("padded", (*images.shape[:2], *self._window.padded_shape(images.shape[2:])))
 
     def _pad(self, images: Array) -> Array:
         padded = self._padded(images)
         if self._pads:
             padded.fill(0)
-            np.copyto(interior(padded, self._window), images)
+            np.copyto(interior(padded, self._window, self._geometry.image), images)
         return padded
 
 

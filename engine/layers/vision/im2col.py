@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
 from farlayer.engine.layers.vision.spatial import read_window
-from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
+from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior
 from farlayer.engine.registry import register
 
 Array = NDArray[np.float32]
@@ -62,7 +62,7 @@ class Im2colLayer(Layer):
         for image, columns in self._samples(bottom[0].data, top[0].data):
             padded = self._padded(image.shape)
             padded.fill(0)
-            np.copyto(interior(padded, self._window), image)
+            np.copyto(interior(padded, self._window, image.shape[2:]), image)
             im2col(padded, self._window, columns)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
@@ -72,7 +72,7 @@ class Im2colLayer(Layer):
             padded = self._padded(image.shape)
             padded.fill(0)
             col2im(columns, self._window, padded)
-            np.copyto(image, interior(padded, self._window))
+            np.copyto(image, interior(padded, self._window, image.shape[2:]))
 
     def _samples(self, images: Array, columns: Array) -> Iterator[tuple[Array, Array]]:
         """For each sample its image, (1, channels, spatial axes...), and columns as `im2col` wants them."""
@@ -82,4 +82,4 @@ class Im2colLayer(Layer):
         return zip(images.reshape(num, 1, *shape), by_kernel, strict=True)
 
     def _padded(self, shape: tuple[int, ...]) -> Array:
-        return self.workspace.array("padded", (*shape[:2], *padded_shape(shape[2:], self._window)))
+        return self.workspace.array("padded", (*shape[:2], *self._window.padded_shape(shape[2:])))

@@ -50,13 +50,14 @@ class PoolWindows:
         return self.pooled == (1, 1) and self.kernel == self.size and not any(self.pad)
 
     def areas(self) -> NDArray[np.float32]:
-        """For each window its extent inside the padded image: what an average divides by."""
+        """For each window its extent inside the padded image: what an average divides by.
+
+        One that lies behind the image has none, so that its average is not a number, as in Caffe.
+        """
         extents = []
         for axis in (0, 1):
             starts = self._starts(axis)
-            ends = np.minimum(starts + self.kernel[axis], self.size[axis] + self.pad[axis])
-            # A window that lies wholly outside is empty: its sum of 0 is divided by 1.
-            extents.append(np.maximum(ends - starts, 1))
+            extents.append(np.minimum(starts + self.kernel[axis], self.size[axis] + self.pad[axis]) - starts)
         return np.outer(*extents).astype(np.float32)
 
     def places(self, numbers: NDArray[np.integer]) -> NDArray[np.intp]:

@@ -32,22 +32,36 @@ class Window:
         """Whether every place sees just its own value (a 1x1 kernel)."""
         return set(self.kernel) <= {1} and set(self.stride) <= {1} and not any(self.pad)
 
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """What the kernel spans along each axis."""
+        return tuple(dilation * (kernel - 1) + 1 for kernel, dilation in zip(self.kernel, self.dilation, strict=True))
+
     def output_shape(self, spatial: Sequence[int]) -> tuple[int, ...]:
-        """How many places the window has along each axis; less than 1 where it does not fit."""
+        """How many places the window has along each axis; less than 1 where it does not fit.
+
+        As in Caffe one that is too large by less than its stride has one place; what it sees behind the image is 0.
+        """
         return tuple(
-            (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
-            for size, kernel, stride, pad, dilation in zip(
-                spatial, self.kernel, self.stride, self.pad, self.dilation, strict=True
-            )
+            int((size + 2 * pad - extent) / stride) + 1
+            for size, extent, stride, pad in zip(spatial, self.extent, self.stride, self.pad, strict=True)
         )
+
+    def padded_shape(self, spatial: Sequence[int]) -> tuple[int, ...]:
+        """What all places together see: the spatial shape with the padding on both sides, at least the extent."""
+        return tuple(
+            max(size + 2 * pad, extent) for size, pad, extent in zip(spatial, self.pad, self.extent, strict=True)
+        )
+
+    def sees_more(self, spatial: Sequence[int]) -> bool:
+        """Whether some place sees something that is not in the image."""
+        return any(self.pad) or self.padded_shape(spatial) != tuple(spatial)
 
     def image_shape(self, places: Sequence[int]) -> tuple[int, ...]:
         """The smallest spatial shape that gives so many places; less than 1 where all of it is padding."""
         return tuple(
-            stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
-            for size, kernel, stride, pad, dilation in zip(
-                places, self.kernel, self.stride, self.pad, self.dilation, strict=True
-            )
+            stride * (size - 1) + extent - 2 * pad
+            for size, extent, stride, pad in zip(places, self.extent, self.stride, self.pad, strict=True)
         )
 
 

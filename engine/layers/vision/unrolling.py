@@ -16,14 +16,9 @@ Array = NDArray[np.float32]
 _Index = tuple[int | slice, ...]
 
 
-def padded_shape(spatial: tuple[int, ...], window: Window) -> tuple[int, ...]:
-    """The spatial shape with the padding on both sides of each axis."""
-    return tuple(size + 2 * pad for size, pad in zip(spatial, window.pad, strict=True))
-
-
-def interior(padded: Array, window: Window) -> Array:
-    """The part of padded images, shape (n, channels, padded axes...), that is not padding."""
-    return padded[_index(slice(pad, size - pad) for size, pad in zip(padded.shape[2:], window.pad, strict=True))]
+def interior(padded: Array, window: Window, spatial: tuple[int, ...]) -> Array:
+    """The part of padded images, shape (n, channels, padded axes...), that is the images."""
+    return padded[_index(slice(pad, pad + size) for size, pad in zip(spatial, window.pad, strict=True))]
 
 
 def im2col(padded: Array, window: Window, columns: Array) -> None:

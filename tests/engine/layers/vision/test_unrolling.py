@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farlayer.engine.layers.vision.spatial import Window
-from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior, padded_shape
+from farlayer.engine.layers.vision.unrolling import col2im, im2col, interior
 
 
 @st.composite
@@ -23,7 +23,7 @@ def problems(draw: st.DrawFn) -> tuple[Window, tuple[int, ...], int, int]:
 def test_col2im_is_the_transpose_of_im2col(problem: tuple[Window, tuple[int, ...], int, int]) -> None:
     window, spatial, channels, num = problem
     rng = np.random.default_rng(3)
-    x = rng.integers(-4, 5, (num, channels, *padded_shape(spatial, window))).astype(np.float32)
+    x = rng.integers(-4, 5, (num, channels, *window.padded_shape(spatial))).astype(np.float32)
     shape = (num, channels, *window.kernel, *window.output_shape(spatial))
     c = rng.integers(-4, 5, shape).astype(np.float32)
     columns, folded = np.empty(shape, np.float32), np.zeros_like(x)
@@ -34,9 +34,9 @@ def test_col2im_is_the_transpose_of_im2col(problem: tuple[Window, tuple[int, ...
 
 def test_the_interior_is_what_the_padding_surrounds() -> None:
     window = Window(kernel=(1, 1), stride=(1, 1), pad=(1, 2), dilation=(1, 1))
-    padded = np.zeros((1, 1, *padded_shape((2, 3), window)), np.float32)
+    padded = np.zeros((1, 1, *window.padded_shape((2, 3))), np.float32)
     assert padded.shape == (1, 1, 4, 7)
-    interior(padded, window).fill(1)
+    interior(padded, window, (2, 3)).fill(1)
     assert padded.sum() == 6
     assert padded[0, 0, 1:3, 2:5].all()
 
