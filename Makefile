@@ -56,6 +56,11 @@ test-oldest: ## run the tests on the oldest dependencies that are supported (too
 	$(BOOTSTRAP) --python $(or $(PYTHON),python3.11) --venv .venv-oldest -- -e '.[test]' --constraint tools/oldest.txt
 	.venv-oldest/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
+.PHONY: test-torch
+test-torch: ## run the engine's tests with PyTorch's kernels (tools/torch.txt)
+	$(BOOTSTRAP) --python $(or $(PYTHON),python3.11) --venv .venv-torch -- -e '.[test,torch]' --constraint tools/torch.txt
+	.venv-torch/bin/python -m pytest $(or $(TESTS),tests/engine) $(PYTEST_ARGS)
+
 .PHONY: wheel-test
 wheel-test: $(VENV)/.stamp-dev ## build the wheel, install it elsewhere, train a small net with it
 	$(BIN)/python tools/wheel_test.py

@@ -91,6 +91,7 @@ class _Builder:
         self._producers: dict[str, str] = {}
         self._unread: set[str] = set()
         self._params = ParamTable()
+        self._learns: list[list[bool]] = []
 
     def add_layers(self) -> None:
         self._allocators = plan_allocators(self._definition, self._context.host)
@@ -134,7 +135,10 @@ class _Builder:
         top.extend(Blob() for _ in missing)
         node = Node(layer, list(layer_param.bottom), top_names, bottom, top)
         self._nodes.append(node)
+        # As in Caffe the definition says what learns, not what setup makes of it: a BatchNorm without `param` counts.
+        stated = [spec.lr_mult != 0 for spec in layer_param.param]
         layer.run_setup(bottom, top)
+        self._learns.append([*stated, *[True] * len(layer.params)][: len(layer.params)])
         for name, blob, weight in zip(top_names, top, layer.loss_weights, strict=True):
             logger.info("layer '%s' -> '%s' %s%s", layer.name, name, blob.shape, f", loss {weight}" if weight else "")
         self._params.add_layer(layer)
@@ -166,7 +170,7 @@ class _Builder:
         return blob
 
     def _plan_backward(self) -> None:
-        facts = [_facts(node) for node in self._nodes]
+        facts = [_facts(node, learns) for node, learns in zip(self._nodes, self._learns, strict=True)]
         plans = plan_backward(facts, force_backward=self._definition.force_backward)
         for node, plan in zip(self._nodes, plans, strict=True):
             node.needs_backward = plan.needs_backward
@@ -187,15 +191,12 @@ def _note_engines(definition: caffe_pb2.NetParameter) -> None:
         logger.info("the field `engine` has no effect here; layers that give it: %s", ", ".join(asking))
 
 
-def _facts(node: Node) -> LayerFacts:
-    specs = node.layer.param.param
+def _facts(node: Node, learns: list[bool]) -> LayerFacts:
     return LayerFacts(
         bottoms=node.bottom_names,
         tops=node.top_names,
         propagate_down=list(node.layer.param.propagate_down),
         is_loss=[bool(weight) for weight in node.layer.loss_weights],
-        params_learn=[
-            specs[index].lr_mult != 0 if index < len(specs) else True for index in range(len(node.layer.params))
-        ],
+        params_learn=learns,
         allow_force_backward=node.layer.allow_force_backward,
     )

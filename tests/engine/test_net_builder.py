@@ -205,3 +205,14 @@ def test_the_choice_of_an_engine_is_noted_and_has_no_effect(caplog: pytest.LogCa
     caplog.clear()
     native_net(DATA + IP)
     assert "`engine`" not in caplog.text
+
+
+@pytest.mark.parametrize(("spec", "needs"), [("", True), ("param { lr_mult: 0 } " * 3, False)])
+def test_a_batch_norm_without_param_lines_counts_as_learning(spec: str, needs: bool) -> None:
+    """As in Caffe, where the definition is asked, not what setup adds to it; a solver still leaves the params alone."""
+    norm = f'layer {{ name: "bn" type: "BatchNorm" bottom: "x" top: "n" {spec} }}'
+    ip = 'layer { name: "ip" type: "InnerProduct" bottom: "n" top: "y" inner_product_param { num_output: 4 } }'
+    net = native_net(DATA + norm + ip + LOSS)
+    node = next(node for node in net.nodes if node.layer.name == "ip")
+    assert node.propagate_down == [needs]
+    assert [param.lr_mult for param in net.learnable if param.layer == "bn"] == [0, 0, 0]

@@ -123,7 +123,7 @@ class PoolingLayer(Layer):
             if given or any(by_side):
                 raise self.error("both a kernel size and global_pooling are given", remedy="keep one of them")
             return (1, 1)  # reshape knows the size of the image
-        if given == all(by_side) or given == any(by_side):
+        if given == all(by_side):  # as in Caffe, one side alone does not count beside kernel_size
             raise self.error(
                 "the kernel must be given either by kernel_size or by both kernel_h and kernel_w",
                 remedy="give one of the two forms",

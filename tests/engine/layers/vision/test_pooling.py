@@ -299,3 +299,9 @@ def test_parameters_that_do_not_fit_are_refused(shape: tuple[int, ...], fields: 
 def test_a_mask_of_averages_is_refused() -> None:
     with pytest.raises(NetError, match="pool is not MAX"):
         run(layer_of(text("AVE", (2, 2), (2, 2))), [random_blob(1, 1, 4, 4)], num_top=2)
+
+
+def test_beside_kernel_size_one_side_alone_does_not_count() -> None:
+    layer = layer_of('type: "Pooling" pooling_param { kernel_size: 2 kernel_h: 3 }')
+    (top,) = run(layer, [random_blob(1, 1, 4, 4)])
+    assert top.shape == (1, 1, 3, 3)
