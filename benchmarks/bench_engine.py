@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ gradients of GoogLeNet take, are more than two such cores can do in 181 ms."""
 TARGETS = {"numpy": 1.5, "torch": 0.8}
 MEMORY_TARGET = 1.2
 ROUNDS = 5
+PAUSE_S = 0.1  # in which the threads of the kernels before cease to wait for work
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,10 @@ def measure(name: str, all_kernels: Sequence[str], repeats: int) -> list[Run]:
             net = build_net(param, caffe_pb2.TRAIN, host=InProcessHost(), rng=np.random.default_rng(1), kernels=kernels)
             fill(net)
             runs.append(Run(name, kernels, backward, net, NetTimer(net)))
-    for run in runs:
-        run.timer.warm_up()
     for _ in range(ROUNDS):
         for run in runs:
+            time.sleep(PAUSE_S)
+            run.timer.warm_up()
             for _ in range(repeats):
                 run.timer.run()
     return runs
