@@ -12,7 +12,7 @@ from farlayer.blobs.blob import Blob
 from farlayer.engine.blob_proto import blob_from_proto
 from farlayer.engine.fillers import fill
 from farlayer.engine.kernels.choice import NUMPY, Kernels
-from farlayer.engine.scratch import Scratch
+from farlayer.engine.scratch import Scratch, Workspace
 from farlayer.protos.errors import BlobError, NetError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LayerContext:
     host: LayerHost
     rng: np.random.Generator
     kernels: Kernels = NUMPY
-    workspace: Scratch = field(default_factory=Scratch)
+    workspace: Workspace = field(default_factory=Workspace)
 
 
 def quiet_arithmetic() -> np.errstate:
@@ -139,6 +139,7 @@ class Layer:
 
     def run_forward(self, bottom: Blobs, top: Blobs) -> float:
         """Reshapes, runs forward and returns the layer's share of the loss."""
+        self.workspace.begin()
         self.reshape(bottom, top)
         with quiet_arithmetic():
             self.forward(bottom, top)
@@ -146,6 +147,7 @@ class Layer:
 
     def run_backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         """Runs backward."""
+        self.workspace.begin()
         with quiet_arithmetic():
             self.backward(top, propagate_down, bottom)
 

@@ -236,7 +236,12 @@ def test_solvers_are_told_to_leave_the_statistics_alone(specs: str) -> None:
     )
     with net:
         assert [param.lr_mult for param in net.learnable] == [0, 0, 0]
-        assert net.layer("bn").param_propagate_down == [False, False, False]
+        net.forward()
+        for blob in net.learnable_params:
+            untouched(blob)
+        net.layer("bn").run_backward([net.blobs["x"]], [True], [net.blobs["x"]])
+        for blob in net.learnable_params:
+            assert_untouched(blob)
 
 
 @pytest.mark.parametrize(
