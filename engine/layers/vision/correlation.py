@@ -28,8 +28,10 @@ _SMALL_POINTWISE_MAP = 32
 """The same for 1x1 filters, where samples alone need no copy at all."""
 _TOGETHER_VALUES = 1 << 17
 """... as many as have so many values (512 KiB) in their images and maps, which are copied."""
-_GRADIENT_VALUES = 1 << 20
-"""The gradient of larger filters is made and added in blocks of this many values (4 MiB)."""
+_GRADIENT_VALUES = 1 << 19
+"""The gradient of larger filters is made and added in blocks of this many values (2 MiB)."""
+_FEW_FILTERS = 128
+"""The gradient of no more filters is summed up transposed: the product is a tenth to a quarter faster so."""
 
 
 @dataclass(frozen=True)
@@ -159,18 +161,34 @@ class UnrolledCorrelation:
     def add_filter_gradient(self, images: Array, maps: Array, gradient: Array) -> None:
         """See Correlation."""
         total = self._filter_matrices(gradient)
+        if total.shape[1] <= _FEW_FILTERS and total.size <= _GRADIENT_VALUES:
+            self._add_gradient_of_few(images, maps, total)
+            return
         block = max(32, _GRADIENT_VALUES // self._geometry.column_values)
+        for columns, weights in self._samples_unrolled(images, maps):
+            transposed = columns.swapaxes(1, 2)
+            for start in range(0, total.shape[1], block):
+                target = total[:, start : start + block]
+                share = self._workspace.array("gradient", target.shape)
+                np.matmul(weights[:, start : start + block], transposed, out=share)
+                np.add(target, share, out=target)
+
+    def _add_gradient_of_few(self, images: Array, maps: Array, total: Array) -> None:
+        sums = self._workspace.array("gradient sums", total.swapaxes(1, 2).shape)
+        sums.fill(0)
+        share = self._workspace.array("gradient", sums.shape)
+        for columns, weights in self._samples_unrolled(images, maps):
+            np.matmul(columns, weights.swapaxes(1, 2), out=share)
+            np.add(sums, share, out=sums)
+        np.add(total, sums.swapaxes(1, 2), out=total)
+
+    def _samples_unrolled(self, images: Array, maps: Array) -> Iterator[tuple[Array, Array]]:
+        """For each sample, and some of its rows at a time, its windows and its maps as one matrix a group."""
         for samples in self._sample_parts():
             padded = self._pad(images[samples])
             for rows in self._row_parts():
-                transposed = self._unroll(padded, rows).swapaxes(2, 3)
-                weights = self._map_matrices(maps[samples], rows)
-                for start in range(0, total.shape[1], block):
-                    target = total[:, start : start + block]
-                    share = self._workspace.array("gradient", target.shape)
-                    for sample in range(len(weights)):
-                        np.matmul(weights[sample, :, start : start + block], transposed[sample], out=share)
-                        np.add(target, share, out=target)
+                columns = self._unroll(padded, rows)
+                yield from zip(columns, self._map_matrices(maps[samples], rows), strict=True)
 
     def _sample_parts(self) -> Iterator[slice]:
         return (slice(start, start + self._samples) for start in range(0, self._geometry.num, self._samples))

@@ -86,18 +86,19 @@ class PoolingLayer(Layer):
             blob.reshape(*shape[:2], *pooled)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        x, y, chosen = _planes(bottom[0].data), _planes(top[0].data), _planes(self._chosen(top[0].shape))
+        x, y = _planes(bottom[0].data), _planes(top[0].data)
+        is_train = self.param.phase == caffe_pb2.TRAIN
         for part in self._methods.parts(len(x)):
-            if self._method == caffe_pb2.PoolingParameter.MAX:
-                self._methods.maximum(x[part], y[part], chosen[part])
-            elif self._method == caffe_pb2.PoolingParameter.AVE:
+            if self._method == caffe_pb2.PoolingParameter.AVE:
                 self._methods.average(x[part], y[part])
-            elif self.param.phase == caffe_pb2.TRAIN:
-                self._methods.draw(x[part], y[part], chosen[part], self.context.rng)
+            elif self._method == caffe_pb2.PoolingParameter.MAX:
+                self._methods.maximum(x[part], y[part], self._chosen(top)[part])
+            elif is_train:
+                self._methods.draw(x[part], y[part], self._chosen(top)[part], self.context.rng)
             else:
                 self._methods.weighted_mean(x[part], y[part])
         if len(top) > 1:
-            top[1].data[...] = self._windows.places(self._chosen(top[0].shape))
+            top[1].data[...] = self._windows.places(self._chosen(top).reshape(top[0].shape))
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
         if not propagate_down[0]:
@@ -109,11 +110,11 @@ class PoolingLayer(Layer):
             if self._method == caffe_pb2.PoolingParameter.AVE:
                 self._methods.spread(dy[part], dx[part])
             else:
-                self._methods.route(dy[part], _planes(self._chosen(top[0].shape))[part], dx[part])
+                self._methods.route(dy[part], self._chosen(top)[part], dx[part])
 
-    def _chosen(self, shape: tuple[int, ...]) -> Numbers:
-        """For each window the number of the kernel's element that forward chose; kept for backward."""
-        return self.scratch.array_of("chosen", shape, self._numbers)
+    def _chosen(self, top: Blobs) -> Numbers:
+        """For each window the number of the kernel's element that forward chose, by plane; kept for backward."""
+        return _planes(self.scratch.array_of("chosen", top[0].shape, self._numbers))
 
     def _read_kernel(self) -> Pair:
         param = self.param.pooling_param
