@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from farlayer.engine.kernels.torch_batch_norm import TorchBatchNormLayer
 from farlayer.engine.kernels.torch_convolution import (
     TorchConvolutionLayer,
     TorchDeconvolutionLayer,
@@ -10,6 +11,7 @@ from farlayer.engine.kernels.torch_convolution import (
 from farlayer.engine.kernels.torch_inner_product import TorchInnerProductLayer
 from farlayer.engine.kernels.torch_relu import TorchReLULayer
 from farlayer.engine.layer import Layer
+from farlayer.engine.layers.common.batch_norm import BatchNormLayer
 from farlayer.engine.layers.common.inner_product import InnerProductLayer
 from farlayer.engine.layers.neuron.relu import ReLULayer
 from farlayer.engine.layers.vision.convolution import ConvolutionLayer
@@ -17,6 +19,7 @@ from farlayer.engine.layers.vision.deconvolution import DeconvolutionLayer
 from farlayer.engine.layers.vision.depthwise_convolution import DepthwiseConvolutionLayer
 
 _LAYER_CLASSES: dict[type[Layer], type[Layer]] = {
+    BatchNormLayer: TorchBatchNormLayer,
     ConvolutionLayer: TorchConvolutionLayer,
     DeconvolutionLayer: TorchDeconvolutionLayer,
     DepthwiseConvolutionLayer: TorchDepthwiseConvolutionLayer,

@@ -23,9 +23,10 @@ from tests.engine.test_golden_layers import close, values
 torch = pytest.importorskip("torch")
 
 FOLDER = Path(__file__).parents[2] / "golden" / "layers"
-TYPES = {"Convolution", "Deconvolution", "InnerProduct", "ReLU"}
+TYPES = {"BatchNorm", "Convolution", "Deconvolution", "InnerProduct", "ReLU"}
 
 INNER = 'type: "InnerProduct" inner_product_param { weight_filler { type: "gaussian" } %s }'
+NORM = 'type: "BatchNorm" batch_norm_param { %s }'
 RELU = 'type: "ReLU" relu_param { %s }'
 LAYERS = {
     "inner product": (INNER % 'num_output: 16 bias_filler { type: "gaussian" }', (5, 3, 4)),
@@ -34,6 +35,12 @@ LAYERS = {
     "inner product, transposed": (INNER % "num_output: 8 transpose: true", (4, 6)),
     "inner product over the last axis": (INNER % "num_output: 4 axis: 2", (2, 3, 8)),
     "inner product of an empty batch": (INNER % "num_output: 4", (0, 8)),
+    "batch norm": (NORM % "", (4, 6, 3, 2)),
+    "batch norm without spatial axes": (NORM % "", (8, 5)),
+    "batch norm of one channel": (NORM % "", (9,)),
+    "batch norm of an empty batch": (NORM % "", (0, 3, 2, 2)),
+    "batch norm, stored": (NORM % "use_global_stats: true", (4, 6, 3, 2)),
+    "batch norm, stored, of one channel": (NORM % "use_global_stats: true", (9,)),
     "relu": (RELU % "", (4, 50)),
     "leaky relu": (RELU % "negative_slope: 0.1", (4, 50)),
     "relu with a negative slope": (RELU % "negative_slope: -0.5", (4, 50)),
@@ -81,17 +88,21 @@ def test_a_layer_gives_what_it_gives_with_numpy(case: str) -> None:
     for name in ("numpy", "torch"):
         layer, bottom = layer_with(text, name), random_blob(*shape)
         top = set_up(layer, [bottom])
+        if layer.type_name == "BatchNorm":
+            for index, blob in enumerate(layer.params):
+                blob.data[...] = np.abs(random_blob(*blob.shape, seed=index).data) + 0.5
         layer.run_forward([bottom], top)
         top[0].diff[...] = random_blob(*top[0].shape, seed=3).data
         for blob in layer.params:
             blob.diff.fill(1)  # gradients of params are added
         layer.run_backward(top, [True], [bottom])
-        results.append([top[0].data, bottom.diff, *(blob.diff for blob in layer.params)])
+        params = [array for blob in layer.params for array in (blob.data, blob.diff)]
+        results.append([top[0].data, bottom.diff, *params])
     for expected, actual in zip(*results, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", [case for case in LAYERS if "empty" not in case])
+@pytest.mark.parametrize("case", [case for case in LAYERS if "empty" not in case and "stored" not in case])
 def test_the_gradient_is_right(case: str) -> None:
     text, shape = LAYERS[case]
     layer, bottom, top = layer_with(text, "torch"), random_blob(*shape), Blob()
@@ -130,6 +141,26 @@ def test_relu_in_place_gives_the_same_as_with_a_top_of_its_own(slope: str) -> No
         apart.run_backward(top, [True], [bottom])
         shared.run_backward([both], [True], [both])
         np.testing.assert_array_equal(both.diff, bottom.diff)
+
+
+@pytest.mark.parametrize("stored", ["", "use_global_stats: true"])
+def test_batch_norm_in_place_gives_the_same_as_with_a_top_of_its_own(
+    stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from farlayer.engine.kernels import torch_batch_norm
+
+    monkeypatch.setattr(torch_batch_norm, "_PART_VALUES", 50)  # some channels at a time
+    apart, shared = layer_with(NORM % stored, "torch"), layer_with(NORM % stored, "torch")
+    bottom, both = random_blob(3, 5, 4, 2), random_blob(3, 5, 4, 2)
+    top = set_up(apart, [bottom])
+    apart.run_forward([bottom], top)
+    shared.run_setup([both], [both])
+    shared.run_forward([both], [both])
+    np.testing.assert_allclose(both.data, top[0].data, rtol=1e-5, atol=1e-6)
+    top[0].diff[...] = both.diff[...] = random_blob(3, 5, 4, 2, seed=9).data
+    apart.run_backward(top, [True], [bottom])
+    shared.run_backward([both], [True], [both])
+    np.testing.assert_allclose(both.diff, bottom.diff, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=50, deadline=None)
