@@ -22,6 +22,7 @@ _EXTRAS = {
     "leveldb": "the same, backend LEVELDB",
     "image": "image files: ImageData, WindowData, encoded Datum messages, convert-imageset",
     "opencv": "the same with the decoders of Caffe",
+    "torch": "faster kernels: train, test and time, --kernels",
 }
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9._-]+).*; *extra *== *[\"'](?P<extra>[^\"']+)[\"']")
 _WANTED_OPEN_FILES = 1024
