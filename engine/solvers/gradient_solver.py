@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.blobs.blob import Blob
+from farlayer.engine.layers.parts import slices
 from farlayer.engine.scratch import Scratch
 from farlayer.engine.solvers.solver import Solver
 
@@ -105,8 +106,7 @@ class GradientSolver(Solver):
         decay = np.float32(self.param.weight_decay * decay_mult)
         data, diff = learnable.blob.data.reshape(-1), learnable.blob.diff.reshape(-1)
         history = [blob.data.reshape(-1) for blob in kept]
-        for start in range(0, data.size, PART_VALUES):
-            part = slice(start, start + PART_VALUES)
+        for part in slices(data.size, most=PART_VALUES):
             self._update_part(data[part], diff[part], [values[part] for values in history], local_rate, decay, factor)
 
     def _update_part(

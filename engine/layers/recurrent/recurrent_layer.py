@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layers.common.products import add_product
 from farlayer.protos import caffe_pb2
 
 Array = NDArray[np.float32]
@@ -230,10 +231,7 @@ class RecurrentLayer(Layer):
     def _add_gradient(self, index: int, dy: Array, x: Array) -> None:
         """Adds the gradient of the weights in y = x W^T, for rows of x and y."""
         if self.param_propagate_down[index]:
-            param = self.params[index]
-            gradient = self.workspace.array("gradient of weights", param.shape)
-            np.matmul(dy.T, x, out=gradient)
-            np.add(param.diff, gradient, out=param.diff)
+            add_product(dy, x, self.params[index].diff, self.workspace)
 
     def _add_sum(self, index: int, dy: Array) -> None:
         """Adds the gradient of the bias in y = x + b, for rows of y."""
