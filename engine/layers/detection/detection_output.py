@@ -6,11 +6,12 @@ import logging
 
 import numpy as np
 
-from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layer import Blobs
 from farlayer.engine.layers.detection.boxes import Array, BoxCode
 from farlayer.engine.layers.detection.detection_files import open_detection_files
 from farlayer.engine.layers.detection.nms import best_first, suppress
 from farlayer.engine.layers.detection.predictions import check_predictions, read_priors
+from farlayer.engine.layers.no_gradient import NoGradientLayer
 from farlayer.engine.registry import register
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ _ROW_LENGTH = 7  # image, label, score, xmin, ymin, xmax, ymax
 
 
 @register("DetectionOutput")
-class DetectionOutputLayer(Layer):
+class DetectionOutputLayer(NoGradientLayer):
     """For each image and class the boxes with a score above confidence_threshold that non-maximum suppression leaves.
 
     bottom[0]: locations, N samples of 4 values for each of P priors (and of C classes, without share_location).
@@ -73,9 +74,6 @@ class DetectionOutputLayer(Layer):
         self._num_priors = check_predictions(self, bottom, num_classes, self._num_loc_classes)
         top[0].reshape(1, 1, 1, _ROW_LENGTH)
 
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return False
-
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         num = bottom[0].num
         priors = read_priors(self, bottom[2], self._code)
@@ -94,13 +92,6 @@ class DetectionOutputLayer(Layer):
         else:
             table.fill(-1)
             table[:, 0] = np.arange(num)
-
-    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if any(propagate_down):
-            raise self.error(
-                "it has no gradient, but one of its bottoms is to get one",
-                remedy="give it no loss_weight, and let no loss depend on its top",
-            )
 
     def _detect(self, image: int, boxes: Array, scores: Array) -> Array:
         """The rows of one image.
