@@ -34,7 +34,8 @@ class DetectionOutputLayer(NoGradientLayer):
     save_output_param: files of detections, see detection_files.
     Indices and scores of the boxes that pass the threshold are allocated, an image and class at a time.
     Differs from Caffe: visualize opens no window, and says so in the log. force_backward leaves the layer out, where
-    Caffe's stops the run. A background_label_id that is no class, as -1, is allowed with share_location, too.
+    Caffe's stops the run. A background_label_id that is no class, as -1, is allowed with share_location, too. Of equal
+    scores at the end of keep_top_k those of the first classes stay, where Caffe's choice is undefined.
     Source: weiliu89/caffe (branch ssd), src/caffe/layers/detection_output_layer.cpp.
     """
 

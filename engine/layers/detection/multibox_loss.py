@@ -36,6 +36,7 @@ class MultiBoxLossLayer(LossLayer):
       are refused, where Caffe leaves their objects out.
     - where propagate_down is not given, layers that learn may lie below the priors, where Caffe stops.
     - do_neg_mining: false without mining_type means NONE, where Caffe stops.
+    - mining takes the first of equal losses, where Caffe's choice is undefined.
     - mining with an nms_param whose top_k is 0 is refused, since it would choose nothing.
     Source: weiliu89/caffe (branch ssd), src/caffe/layers/multibox_loss_layer.cpp.
     """
