@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
@@ -55,8 +56,6 @@ class GradientSolver(Solver):
     """How many blobs are kept for each param."""
     decouples_decay: ClassVar[bool] = False
     """Whether weight decay, times the rate, is added to the update instead of the gradient."""
-    _history: list[Blob] | None = None
-    _scratch: Scratch | None = None
 
     @abstractmethod
     def compute_update_value(self, diff: Array, history: list[Array], rate: np.float32) -> None:
@@ -68,19 +67,15 @@ class GradientSolver(Solver):
             rate: that of the param.
         """
 
-    @property
+    @cached_property
     def history(self) -> list[Blob]:
         """The first kept blob of each param, in the order of Net.learnable_params; then the second of each."""
-        if self._history is None:
-            self._history = [Blob(blob.shape) for _ in range(self.num_histories) for blob in self.net.learnable_params]
-        return self._history
+        return [Blob(blob.shape) for _ in range(self.num_histories) for blob in self.net.learnable_params]
 
-    @property
+    @cached_property
     def scratch(self) -> Scratch:
         """Working memory kept between updates."""
-        if self._scratch is None:
-            self._scratch = Scratch()
-        return self._scratch
+        return Scratch()
 
     def apply_update(self, rate: float) -> None:
         """See Solver."""
