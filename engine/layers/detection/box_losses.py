@@ -72,11 +72,10 @@ def logistic_losses(scores: Array, targets: Targets, prob: Array, workspace: Scr
         scores: shape (K, C).
         targets: any number a row.
         prob: for the sigmoid of the scores; less 1 at the targets it is the gradient.
-        workspace: for the terms of the sum.
+        workspace: for intermediate results.
     """
-    terms = workspace.array("logistic terms", scores.shape)
-    softplus(scores, terms, workspace)  # of a target t: log(1 + exp(x)) - t x
-    loss: Array = np.sum(terms, axis=1)
+    softplus(scores, prob, workspace)  # the loss for a target t: log(1 + exp(x)) - t x
+    loss: Array = np.sum(prob, axis=1)
     np.subtract.at(loss, targets.rows, scores[targets.rows, targets.classes])
     sigmoid(scores, prob)
     return loss
