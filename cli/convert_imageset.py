@@ -10,7 +10,8 @@ import click
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
-from farlayer.cli.options import BACKEND, Backend
+from farlayer.cli.options import BACKEND
+from farlayer.engine.data.databases import Backend
 from farlayer.protos.errors import InputError
 
 if TYPE_CHECKING:

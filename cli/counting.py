@@ -1,4 +1,4 @@
-"""Progress over many small items: a bar on a terminal, and how far it came where it ends early."""
+"""Progress over many items: a bar on a terminal, and how far it came where it ends early."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def counted(
         total: how many will come, where that is known.
 
     Raises:
-        FarlayerError: as it comes out of the block, with a note that says how many items were done with.
+        FarlayerError: as it comes out of the block, with a note that says how many items were done with; none where
+            that says nothing: none were, of an unknown number.
         Interrupted: with the same as its story.
     """
     from rich.progress import Progress
@@ -50,6 +51,6 @@ def counted(
         interruption.story = f"interrupted after {progress.format(done, total, unit)}"
         raise
     except FarlayerError as error:
-        if done:
+        if done or total is not None:
             error.add_note(f"after {progress.format(done, total, unit)}")
         raise

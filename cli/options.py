@@ -6,12 +6,13 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
 from farlayer.cli.console import LOG_LEVELS
 from farlayer.client.options import CARRIERS, TRANSPORTS, ClientOptions
+from farlayer.engine.data.databases import Backend
 from farlayer.engine.kernels.choice import KERNELS
 from farlayer.protos.errors import FarlayerError, InputError, PlacementError
 from farlayer.protos.protocol import check_address
@@ -110,9 +111,8 @@ def log_level_option(default: str) -> Callable[[Callable[..., object]], Callable
     )
 
 
-Backend = Literal["lmdb", "leveldb"]
 BACKEND = click.option(
-    "--backend", type=click.Choice(["lmdb", "leveldb"]), default="lmdb", show_default=True, help="Kind of the database."
+    "--backend", type=click.Choice(get_args(Backend)), default="lmdb", show_default=True, help="Kind of the database."
 )
 PYTHON = click.option(
     "--python",

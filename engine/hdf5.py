@@ -1,4 +1,4 @@
-"""HDF5 files: the optional package h5py, and the one place where its errors become ours."""
+"""Weights and solver states in HDF5 files: the optional package h5py, whose errors become SnapshotErrors here."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ logger = logging.getLogger(__name__)
 
 #: Numbers that `input_dim` gives for each input.
 _AXES_OF_INPUT_DIM = 4
-#: Fields that data layers had before transform_param, by the message that held them.
-_OLD_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+#: Fields that data layers had before transform_param.
+OLD_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+#: The messages that held them.
 _TRANSFORMING = {
     caffe_pb2.V1LayerParameter.DATA: "data_param",
     caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
@@ -61,7 +62,7 @@ def upgrade_net(net: caffe_pb2.NetParameter, source: str = "") -> list[str]:
 def upgrade_data_transformation(net: caffe_pb2.NetParameter) -> bool:
     """Moves scale, mean_file, crop_size and mirror of data layers of 2014 to their transform_param, in place.
 
-    Present layers are left alone: there these fields have no effect, in Caffe neither.
+    Present layers are left alone: their transform_param_of reads these fields where they are.
 
     Returns:
         Whether there was anything to move.
@@ -74,7 +75,7 @@ def upgrade_data_transformation(net: caffe_pb2.NetParameter) -> bool:
         if holder is None:
             continue
         message = getattr(layer, holder)
-        for field in _OLD_TRANSFORM_FIELDS:
+        for field in OLD_TRANSFORM_FIELDS:
             if message.HasField(field):
                 setattr(layer.transform_param, field, getattr(message, field))
                 message.ClearField(field)

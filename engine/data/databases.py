@@ -52,6 +52,11 @@ class DatabaseWriter(Protocol):
         """Ends writing."""
 
 
+def record_name(key: bytes, source: str) -> str:
+    """What a record is called in errors."""
+    return f"record '{key.decode('utf-8', 'backslashreplace')}' of '{source}'"
+
+
 def open_database(source: str, backend: Backend) -> Database:
     """Opens a database for reading.
 

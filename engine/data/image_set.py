@@ -10,7 +10,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.engine.data.databases import Backend, Record, open_database
+from farlayer.engine.data.databases import Backend, Record, open_database, record_name
 from farlayer.engine.data.datum import DatumDecoder, datum_of_file, datum_of_pixels, parse_datum
 from farlayer.engine.data.image_list import ImageList, ListedImage
 from farlayer.engine.data.images import ImageLibrary, image_library
@@ -27,7 +27,9 @@ class ImageSetConverter:
         root_folder: put before each path as it is.
         gray: one channel, else three.
         size: height and width to resize to; None to leave them.
-        check_size: whether all images must have one shape.
+        check_size: whether all images must have one shape. Differs from Caffe, which compares the bytes of their data
+            with what the first image's shape asks for: images kept as files never pass there, and one turned by 90
+            degrees does.
         encoded: whether images are kept as files; where nothing has to be changed, as those that are read.
         encode_type: of those files: "jpg", "png", ...; "" for that of the file that is read.
 
@@ -138,4 +140,4 @@ def named_records(source: str, backend: Backend) -> Iterator[Iterator[tuple[str,
         InputError: the database cannot be read.
     """
     with closing(open_database(source, backend)) as database, closing(database.records()) as records:
-        yield ((f"record '{key.decode('utf-8', 'backslashreplace')}' of '{source}'", value) for key, value in records)
+        yield ((record_name(key, source), value) for key, value in records)

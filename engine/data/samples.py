@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from farlayer.engine.data.databases import Backend, Database, Record, open_database
+from farlayer.engine.data.databases import Backend, Database, Record, open_database, record_name
 from farlayer.engine.data.datum import DatumDecoder, Planes, parse_datum, planes_of
 from farlayer.engine.data.image_list import ImageList
 from farlayer.engine.data.images import Color, image_library
@@ -123,7 +123,7 @@ class DatumSamples:
         return record
 
     def _sample(self, key: bytes, value: bytes) -> Sample:
-        name = f"record '{key.decode('utf-8', 'backslashreplace')}' of '{self._source}'"
+        name = record_name(key, self._source)
         datum = parse_datum(value, name)
         if self._labelled and not datum.HasField("label"):
             raise InputError(
@@ -168,16 +168,11 @@ class ListedSamples:
 
     def first(self) -> Sample:
         """See Samples."""
-        image = self._images.images[self._order[self._next]]
-        name = self._images.name(image)
-        pixels = self._library.decode(self._images.read(image, self._root_folder), self._color, name)
-        if self._size is not None:
-            pixels = self._library.resize(pixels, *self._size)
-        return Sample(planes_of(pixels), image.label, name)
+        return self._sample()
 
     def next(self) -> Sample:
         """See Samples."""
-        sample = self.first()
+        sample = self._sample()
         self._next += 1
         if self._next == len(self._order):
             self._next = 0
@@ -187,3 +182,11 @@ class ListedSamples:
 
     def close(self) -> None:
         """See Samples: nothing is open."""
+
+    def _sample(self) -> Sample:
+        image = self._images.images[self._order[self._next]]
+        name = self._images.name(image)
+        pixels = self._library.decode(self._images.read(image, self._root_folder), self._color, name)
+        if self._size is not None:
+            pixels = self._library.resize(pixels, *self._size)
+        return Sample(planes_of(pixels), image.label, name)

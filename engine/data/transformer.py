@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from farlayer.engine.data.datum import Planes
 from farlayer.engine.data.images import Color
 from farlayer.engine.data.mean_image import read_mean_image
+from farlayer.engine.upgrade import OLD_TRANSFORM_FIELDS
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import InputError
 
@@ -17,18 +18,20 @@ Array = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 _OF_FORKS = ("resize_param", "noise_param", "emit_constraint", "distort_param", "expand_param")
-_OLDER_PLACE = ("scale", "mean_file", "crop_size", "mirror")
 _WithOlderFields = caffe_pb2.DataParameter | caffe_pb2.ImageDataParameter | caffe_pb2.WindowDataParameter
 
 
 def transform_param_of(
     layer: caffe_pb2.LayerParameter, data_param: _WithOlderFields
 ) -> caffe_pb2.TransformationParameter:
-    """The transformation of a layer, with the fields that nets before 2014 have in the layer's own parameter."""
+    """The transformation of a layer, with the fields that nets before 2014 have in the layer's own parameter.
+
+    Differs from Caffe: there they have no effect in a layer of the present format, but for WindowData's scale.
+    """
     param = caffe_pb2.TransformationParameter()
     param.CopyFrom(layer.transform_param)
     for descriptor, value in data_param.ListFields():
-        if descriptor.name in _OLDER_PLACE:
+        if descriptor.name in OLD_TRANSFORM_FIELDS:
             setattr(param, descriptor.name, value)
     return param
 

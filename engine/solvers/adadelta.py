@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from farlayer.engine.solvers.gradient_solver import Array, GradientSolver
+from farlayer.engine.solvers.gradient_solver import Array, GradientSolver, move_average
 
 
 class AdaDeltaSolver(GradientSolver):
@@ -23,20 +23,14 @@ class AdaDeltaSolver(GradientSolver):
     def compute_update_value(self, diff: Array, history: list[Array], rate: np.float32) -> None:
         """See GradientSolver; history: h, u."""
         gradients, updates = history
-        delta = self.param.delta
-        term = self.scratch.array("term", diff.shape)
-        self._average_square(gradients, diff, term)
+        momentum, delta = self.param.momentum, self.param.delta
+        term = np.multiply(diff, diff, out=self.scratch.array("term", diff.shape))
+        move_average(gradients, term, momentum)
         ratio = np.add(updates, delta, out=self.scratch.array("ratio", diff.shape))
         np.add(gradients, delta, out=term)
         np.divide(ratio, term, out=ratio)
         np.sqrt(ratio, out=ratio)
         np.multiply(diff, ratio, out=diff)
-        self._average_square(updates, diff, term)
+        np.multiply(diff, diff, out=term)
+        move_average(updates, term, momentum)
         np.multiply(diff, rate, out=diff)
-
-    def _average_square(self, average: Array, values: Array, term: Array) -> None:
-        momentum = self.param.momentum
-        np.multiply(values, values, out=term)
-        np.multiply(term, 1 - momentum, out=term)
-        np.multiply(average, momentum, out=average)
-        np.add(average, term, out=average)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from farlayer.engine.solvers.gradient_solver import Array, GradientSolver
+from farlayer.engine.solvers.gradient_solver import Array, GradientSolver, move_average
 
 
 class AdamSolver(GradientSolver):
@@ -29,12 +29,8 @@ class AdamSolver(GradientSolver):
         mean, square = history
         beta1, beta2, time = self.param.momentum, self.param.momentum2, self.iter + 1
         term = np.multiply(diff, diff, out=self.scratch.array("term", diff.shape))
-        np.multiply(term, 1 - beta2, out=term)
-        np.multiply(square, beta2, out=square)
-        np.add(square, term, out=square)
-        np.multiply(mean, beta1, out=mean)
-        np.multiply(diff, 1 - beta1, out=diff)
-        np.add(mean, diff, out=mean)
+        move_average(square, term, beta2)
+        move_average(mean, diff, beta1)
         np.sqrt(square, out=term)
         np.add(term, self.param.delta, out=term)
         np.divide(mean, term, out=diff)

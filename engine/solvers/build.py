@@ -78,6 +78,7 @@ def build_solver(
         base_dir: the folder of the solver's file: nets and weights that are not found from the working directory are
             looked for there.
         check_finite: whether a loss that is not finite stops the solver with the layer that it came from.
+        kernels: as for `build_net`.
 
     Returns:
         The solver, which the caller closes. Nets that were built before an error are closed here.

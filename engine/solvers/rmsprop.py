@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from farlayer.engine.solvers.gradient_solver import Array, GradientSolver
+from farlayer.engine.solvers.gradient_solver import Array, GradientSolver, move_average
 
 
 class RMSPropSolver(GradientSolver):
@@ -20,11 +20,8 @@ class RMSPropSolver(GradientSolver):
     def compute_update_value(self, diff: Array, history: list[Array], rate: np.float32) -> None:
         """See GradientSolver; history: h."""
         (squares,) = history
-        decay = self.param.rms_decay
         term = np.multiply(diff, diff, out=self.scratch.array("term", diff.shape))
-        np.multiply(term, 1 - decay, out=term)
-        np.multiply(squares, decay, out=squares)
-        np.add(squares, term, out=squares)
+        move_average(squares, term, self.param.rms_decay)
         np.sqrt(squares, out=term)
         np.add(term, self.param.delta, out=term)
         np.divide(diff, term, out=diff)

@@ -148,7 +148,8 @@ def test_an_interruption_is_told_with_how_far_it_came_and_leaves_nothing(folder:
     (folder / "list.txt").write_text("0.png 0\nnone.png 0\nwaits.png 1\n")
     with running("convert-imageset", "images/", "list.txt", "db", cwd=folder) as command:
         command.wait_for("left out: image 'none.png'")
-        result = command.interrupt(signal.SIGINT)
+        with (folder / "images" / "waits.png").open("wb"):  # opens when the command comes to it, and lets it wait
+            result = command.interrupt(signal.SIGINT)
     assert result.code == 1, result
     assert "interrupted after 2 of 3 images" in result.err
     assert "Traceback" not in result.err

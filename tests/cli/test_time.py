@@ -91,6 +91,14 @@ def test_an_error_in_a_layer_says_when(folder: Path, leak_check: NoLeaks) -> Non
     assert leak_check() == []
 
 
+def test_kernels_may_be_chosen(folder: Path) -> None:
+    result = time_net(folder, "--iterations", "1", "--in-process", "--kernels", "numpy")
+    assert result.code == 0, result
+    result = time_net(folder, "--kernels", "none")
+    assert result.code == 2, result
+    assert "'none' is not one of 'auto', 'numpy', 'torch'" in result.err, result
+
+
 def test_wrong_input_ends_with_exit_code_2(folder: Path) -> None:
     for arguments, text in (
         (("time",), "Missing option '--model'"),

@@ -30,9 +30,9 @@ WITHOUT_GRADIENT = {
     "SigmoidCrossEntropyLoss": {"t"},
     "SoftmaxWithLoss": {"label"},
 }
-#: Around which absolute value the function bends: values near it are left out.
 #: Steps of finite differences where the usual one is too large for the curvature at the recorded values.
 SMALL_STEPS = {"MultinomialLogisticLoss": 1e-3}
+#: Around which absolute value the function bends: values near it are left out.
 KINKS = {"AbsVal": 0.0, "PReLU": 0.0, "ReLU": 0.0}
 
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layer import Blobs
+from farlayer.engine.layers.no_gradient import NoGradientLayer
 from farlayer.engine.registry import register
 from farlayer.engine.scratch import Scratch
 
@@ -20,7 +21,7 @@ _INDEX_MASK = (1 << _INDEX_BITS) - 1
 
 
 @register("ArgMax")
-class ArgMaxLayer(Layer):
+class ArgMaxLayer(NoGradientLayer):
     """The argmax_param.top_k largest values of x, the largest first; of equal ones that with the larger index first.
 
     bottom[0]: x, shape (N, any axes...). With argmax_param.axis it is searched along that axis, else sample by sample.
@@ -55,9 +56,6 @@ class ArgMaxLayer(Layer):
             )
         top[0].reshape(top_shape)
 
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return False
-
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.argmax_param
         outer, _, inner = self._searched
@@ -69,13 +67,6 @@ class ArgMaxLayer(Layer):
         y = top[0].data.reshape(outer, len(reads), param.top_k, inner)
         for place, read in enumerate(reads):
             read(best, y[:, place], self.workspace)
-
-    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[0]:
-            raise self.error(
-                "it has no gradient, but its bottom is to get one",
-                remedy="give it no loss_weight, and let no loss depend on its top",
-            )
 
 
 def _largest(x: Array, count: int, workspace: Scratch) -> Keys:

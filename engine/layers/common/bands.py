@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from farlayer.engine.layers.parts import slices
 from farlayer.engine.scratch import Scratch
 
 Array = NDArray[np.float32]
 
-_BAND_VALUES = 1 << 18
-"""So many values (1 MiB) are taken at a time, so that the second pass over them finds them in the cache."""
 _LONG_ROW = 256
 """From so many values in a row on BLAS has the faster dot product; below, its calls cost more than they save."""
 
@@ -44,14 +43,12 @@ class Middle:
         return self.outer * self.inner
 
     def bands(self, workspace: Scratch) -> Iterator[Band]:
-        """Cuts along the middle into bands of at most _BAND_VALUES values, at least one place each.
+        """Cuts along the middle into bands of at most PART_VALUES values, at least one place each.
 
         Args:
             workspace: gives the bands their working memory.
         """
-        step = max(1, _BAND_VALUES // max(self.count, 1))
-        for start in range(0, self.dim, step):
-            yield Band(self, slice(start, min(start + step, self.dim)), workspace)
+        return (Band(self, places, workspace) for places in slices(self.dim, self.count))
 
 
 @dataclass(frozen=True)

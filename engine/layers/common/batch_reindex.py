@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from farlayer.engine.layer import Blobs, Flags, Layer
 from farlayer.engine.layers.common.rows import add_rows, read_indices, take_rows
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.registry import register
 
 
@@ -39,8 +40,7 @@ class BatchReindexLayer(Layer):
         take_rows(bottom[0].data, self._indices, top[0].data)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[1]:
-            raise self.error("the index cannot have a gradient", remedy="set propagate_down: false for bottom[1]")
+        refuse_gradient(self, propagate_down, 1, "the index")
         if propagate_down[0]:
             dx = bottom[0].diff
             dx.fill(0)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layers.common.bands import Array, Middle
+from farlayer.engine.layers.common.standardize import center, gradient, variance
 from farlayer.engine.registry import register
 from farlayer.protos import caffe_pb2
-
-Array = NDArray[np.float32]
 
 _SEGNET_FIELDS = {"scale_filler", "shift_filler", "bn_mode"}
 _SEGNET_EPS = 1e-9
@@ -67,8 +64,8 @@ class BNLayer(Layer):
                 f"{len(top)} tops are given, but only SegNet's layer has its mean and variance as tops",
                 remedy="give it one top",
             )
-        self._has_moving, self._uses_batch = True, self.param.phase == caffe_pb2.TRAIN and not param.frozen
-        self._eps = param.eps
+        self._uses_batch = self.param.phase == caffe_pb2.TRAIN and not param.frozen
+        self._eps = np.float32(param.eps)
         while len(self.param.param) < 4:
             self.param.param.add()
         for spec in self.param.param[0 if param.frozen else 2 : 4]:
@@ -78,8 +75,8 @@ class BNLayer(Layer):
 
     def _set_up_as_segnet(self, top: Blobs) -> list[caffe_pb2.FillerParameter]:
         param = self.param.bn_param
-        self._has_moving, self._uses_batch = False, param.bn_mode == caffe_pb2.BNParameter.LEARN
-        self._eps = _SEGNET_EPS if self._uses_batch else 0
+        self._uses_batch = param.bn_mode == caffe_pb2.BNParameter.LEARN
+        self._eps = np.float32(_SEGNET_EPS if self._uses_batch else 0)
         if len(top) > 1 and not self._uses_batch:
             raise self.error(
                 f"{len(top)} tops are given, but with bn_mode INFERENCE there is no mean and no variance",
@@ -95,88 +92,75 @@ class BNLayer(Layer):
                 "setup",
                 remedy="only the other axes may change between calls",
             )
+        self._middle = Middle.of(bottom[0].shape, 1, 2)
         top[0].reshape(bottom[0].shape)
         for blob in top[1:]:
             blob.reshape(1, self._channels, 1, 1)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        x, y = self._by_channel(bottom[0].data), self._by_channel(top[0].data)
-        if not x.size:
-            return
-        slope, bias = (self._by_channel(blob.data) for blob in self.params[:2])
-        normalized = self._normalized(x.shape) if self._keeps_normalized() else y
-        inverse_std = self._inverse_std()
-        np.subtract(x, self._mean(x, top), out=normalized)
-        np.add(self._variance(normalized, top), np.float32(self._eps), out=inverse_std)
-        np.power(inverse_std, np.float32(-0.5), out=inverse_std)
-        np.multiply(normalized, inverse_std, out=normalized)
-        np.multiply(normalized, slope, out=y)
-        np.add(y, bias, out=y)
+        mean, variances = self._statistics()
+        inverse = self._inverse_deviation()
+        slope, bias = (blob.data.reshape(-1) for blob in self.params[:2])
+        for band in self._middle.bands(self.workspace):
+            x, y, at = band.of(bottom[0].data), band.of(top[0].data), band.places
+            normalized = band.of(self._normalized(bottom)) if self._keeps_normalized() else y
+            if self._uses_batch:
+                mean[at] = center(band, x, out=normalized)
+                variances[at] = variance(band, normalized)
+            else:
+                np.subtract(x, band.spread(mean[at]), out=normalized)
+            inverse[at] = 1 / np.sqrt(variances[at] + self._eps)
+            np.multiply(normalized, band.spread(inverse[at]), out=normalized)
+            np.multiply(normalized, band.spread(slope[at]), out=y)
+            np.add(y, band.spread(bias[at]), out=y)
+        if self._uses_batch and bottom[0].count:
+            self._tell(top, (mean, variances))
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        dy = self._by_channel(top[0].diff)
-        if not dy.size:
-            return
-        if self._keeps_normalized():
-            normalized, product = self._normalized(dy.shape), self.workspace.array("product", dy.shape)
-            np.multiply(dy, normalized, out=product)
-            dslope, dbias = _sum(product), _sum(dy)
-            for param, gradient, wanted in zip(self.params, (dslope, dbias), self.param_propagate_down, strict=False):
-                if wanted:
-                    np.add(param.diff, gradient.reshape(param.shape), out=param.diff)
-        if not propagate_down[0]:
-            return
-        dx = self._by_channel(bottom[0].diff)
+        slope, inverse = self.params[0].data.reshape(-1), self._inverse_deviation()
+        for band in self._middle.bands(self.workspace):
+            dy, at = band.of(top[0].diff), band.places
+            if self._keeps_normalized():
+                normalized = band.of(self._normalized(bottom))
+                if self.param_propagate_down[0]:
+                    self.params[0].diff.reshape(-1)[at] += band.dots(dy, normalized)
+                if self.param_propagate_down[1]:
+                    self.params[1].diff.reshape(-1)[at] += band.sums(dy)
+            if not propagate_down[0]:
+                continue
+            dx, scale = band.of(bottom[0].diff), slope[at] * inverse[at]
+            if self._uses_batch:
+                gradient(band, normalized, dy, scale, out=dx)
+            else:
+                np.multiply(dy, band.spread(scale), out=dx)
+
+    def _statistics(self) -> tuple[Array, Array]:
+        """Mean and variance of each channel, shape (C,); of a batch: memory for them."""
         if self._uses_batch:
-            # Less what the mean took away, what is the same everywhere, and what the variance did, what is like y.
-            count = np.float32(dy.shape[0] * dy.shape[2])
-            np.multiply(normalized, dslope / count, out=product)
-            np.subtract(dy, product, out=dx)
-            np.subtract(dx, dbias / count, out=dx)
-        else:
-            np.copyto(dx, dy)
-        np.multiply(dx, self._by_channel(self.params[0].data) * self._inverse_std(), out=dx)
+            mean, variances = (self.workspace.array(name, (self._channels,)) for name in ("mean", "variance"))
+            return mean, variances
+        if len(self.params) > 2:
+            return self.params[2].data.reshape(-1), self.params[3].data.reshape(-1)
+        return np.zeros(self._channels, np.float32), np.ones(self._channels, np.float32)
 
-    # The statistics, of shape (1, C, 1)
-
-    def _mean(self, x: Array, top: Blobs) -> Array:
-        if self._uses_batch:
-            return self._tell(x.mean(axis=(0, 2), keepdims=True), 2, top)
-        return self._by_channel(self.params[2].data) if self._has_moving else np.zeros((1, 1, 1), np.float32)
-
-    def _variance(self, centered: Array, top: Blobs) -> Array:
-        if self._uses_batch:
-            squares = self.workspace.array("squares", centered.shape)
-            np.multiply(centered, centered, out=squares)
-            return self._tell(squares.mean(axis=(0, 2), keepdims=True), 3, top)
-        return self._by_channel(self.params[3].data) if self._has_moving else np.ones((1, 1, 1), np.float32)
-
-    def _tell(self, statistic: Array, index: int, top: Blobs) -> Array:
-        """Moves params[index] towards a statistic of the batch, or puts it into the top where there is one for it."""
-        if self._has_moving:
-            moving = self._by_channel(self.params[index].data)
-            momentum = np.float32(self.param.bn_param.momentum)
-            moving[...] = momentum * moving + (1 - momentum) * statistic
-        elif len(top) > index - 1:
-            self._by_channel(top[index - 1].data)[...] = statistic
-        return statistic
-
-    # Helpers
+    def _tell(self, top: Blobs, statistics: tuple[Array, Array]) -> None:
+        """Moves the moving statistics towards those of the batch, or puts these into the tops named for them."""
+        momentum = np.float32(self.param.bn_param.momentum)
+        for moving, new in zip(self.params[2:], statistics):
+            moving.data[...] = momentum * moving.data + (1 - momentum) * new.reshape(moving.shape)
+        for blob, new in zip(top[1:], statistics):
+            blob.data[...] = new.reshape(blob.shape)
 
     def _keeps_normalized(self) -> bool:
         """Whether backward needs the normalised x."""
         return self._uses_batch or (any(self.param_propagate_down[:2]) and not self.param.bn_param.frozen)
 
-    def _normalized(self, shape: tuple[int, ...]) -> Array:
-        """(x - mean) / std, kept from forward to backward, since the layer may work in place."""
-        return self.scratch.array("normalized", shape)
+    def _normalized(self, bottom: Blobs) -> Array:
+        """(x - mean) / deviation, kept from forward to backward, since the layer may work in place."""
+        return self.scratch.array("normalized", bottom[0].shape)
 
-    def _inverse_std(self) -> Array:
-        return self.scratch.array("inverse std", (1, self._channels, 1))
-
-    def _by_channel(self, array: Array) -> Array:
-        """A view as (samples, channels, places)."""
-        return array.reshape(math.prod(array.shape[:1]), self._channels, math.prod(array.shape[2:]))
+    def _inverse_deviation(self) -> Array:
+        return self.scratch.array("inverse deviation", (self._channels,))
 
     def _check_axes(self, bottom: Blobs) -> None:
         if not 1 <= len(bottom[0].shape) <= 4:
@@ -184,8 +168,3 @@ class BNLayer(Layer):
                 f"bottom shape {bottom[0].shape} has {len(bottom[0].shape)} axes, expected 1 to 4 (N, C, H, W)",
                 remedy="reshape the blob first",
             )
-
-
-def _sum(values: Array) -> Array:
-    """The sum of each channel of (samples, channels, places), as (1, channels, 1)."""
-    return np.add.reduce(values, axis=(0, 2), keepdims=True)

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
-from farlayer.engine.layers.common.bands import Array, Middle
+from farlayer.engine.layers.parts import slices
 from farlayer.engine.registry import register
 from farlayer.protos import caffe_pb2
 
+Array = NDArray[np.float32]
 Numbers = NDArray[np.uint16]
 
 _PROD, _SUM, _MAX = (caffe_pb2.EltwiseParameter.EltwiseOp.Value(name) for name in ("PROD", "SUM", "MAX"))
@@ -52,30 +53,32 @@ class EltwiseLayer(Layer):
                     f"bottom[{index}] has shape {blob.shape}, bottom[0] has {shape}",
                     remedy="give all bottoms the same shape",
                 )
-        self._values = Middle(1, bottom[0].count, 1)
         top[0].reshape(shape)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        for band in self._values.bands(self.workspace):
-            xs, y = [band.of(blob.data) for blob in bottom], band.of(top[0].data)
+        flat_xs, flat_y = [blob.data.reshape(-1) for blob in bottom], top[0].data.reshape(-1)
+        for part in slices(flat_y.size):
+            xs, y = [x[part] for x in flat_xs], flat_y[part]
             if self._operation == _PROD:
                 _multiply(xs, out=y)
             elif self._operation == _SUM:
                 self._add(xs, out=y)
             else:
-                self._take_maxima(xs, out=y, chosen=self._chosen()[:, band.places])
+                self._take_maxima(xs, out=y, chosen=self._chosen(bottom)[part])
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        for band in self._values.bands(self.workspace):
-            xs, y, dy = [band.of(blob.data) for blob in bottom], band.of(top[0].data), band.of(top[0].diff)
+        flat_xs = [blob.data.reshape(-1) for blob in bottom]
+        flat_y, flat_dy = top[0].data.reshape(-1), top[0].diff.reshape(-1)
+        for part in slices(flat_y.size):
+            xs, y, dy = [x[part] for x in flat_xs], flat_y[part], flat_dy[part]
             for index, blob in enumerate(bottom):
                 if not propagate_down[index]:
                     continue
-                dx = band.of(blob.diff)
+                dx = blob.diff.reshape(-1)[part]
                 if self._operation == _SUM:
                     np.multiply(dy, self._coeffs[index], out=dx)
                 elif self._operation == _MAX:
-                    np.equal(self._chosen()[:, band.places], index, out=dx)
+                    np.equal(self._chosen(bottom)[part], index, out=dx)
                     np.multiply(dx, dy, out=dx)
                 elif self.param.eltwise_param.stable_prod_grad:
                     _multiply([dy, *xs[:index], *xs[index + 1 :]], out=dx)
@@ -103,9 +106,9 @@ class EltwiseLayer(Layer):
             np.maximum(chosen, numbers, out=chosen)
             np.maximum(x, out, out=out)
 
-    def _chosen(self) -> Numbers:
+    def _chosen(self, bottom: Blobs) -> Numbers:
         """For each value the number of the bottom that has the maximum."""
-        return self.scratch.array_of("chosen", (1, self._values.dim), np.uint16)
+        return self.scratch.array_of("chosen", (bottom[0].count,), np.uint16)
 
 
 def _times(x: Array, coeff: np.float32, out: Array) -> Array:

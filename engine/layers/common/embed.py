@@ -6,6 +6,7 @@ import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags, Layer
 from farlayer.engine.layers.common.rows import add_rows, read_indices, take_rows
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.registry import register
 
 
@@ -49,8 +50,7 @@ class EmbedLayer(Layer):
             np.add(y, self.params[1].data, out=y)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[0]:
-            raise self.error("indices cannot have a gradient", remedy="set propagate_down: false for bottom[0]")
+        refuse_gradient(self, propagate_down, 0, "indices")
         dy = top[0].diff.reshape(len(self._indices), self._num_output)
         if self.param_propagate_down[0]:
             add_rows(dy, self._indices, self.params[0].diff, self.workspace)

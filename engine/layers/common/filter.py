@@ -6,6 +6,7 @@ import numpy as np
 
 from farlayer.engine.layer import Blobs, Flags, Layer
 from farlayer.engine.layers.common.rows import Indices, take_rows
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.registry import register
 
 
@@ -60,10 +61,7 @@ class FilterLayer(Layer):
             take_rows(x.data, self._selected, y.data)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[-1]:
-            raise self.error(
-                "the selector cannot have a gradient", remedy=f"set propagate_down: false for bottom[{len(top)}]"
-            )
+        refuse_gradient(self, propagate_down, len(top), "the selector")
         for x, y, wanted in zip(bottom, top, propagate_down):
             if wanted:
                 dx = x.diff

@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layers.common.products import add_product
 from farlayer.engine.registry import register
-
-Array = NDArray[np.float32]
-
-_PART_VALUES = 1 << 20
-"""So many values (4 MiB) of the weights' gradient are computed at a time: they are added while they are in the cache,
-and no layer needs memory for a second gradient."""
 
 
 @register("InnerProduct")
@@ -71,20 +65,11 @@ class InnerProductLayer(Layer):
         x = bottom[0].data.reshape(self._num_rows, self._num_input)
         dy = top[0].diff.reshape(self._num_rows, self._num_output)
         if self.param_propagate_down[0]:
-            self._add_weight_gradient(*((x, dy) if self._transpose else (dy, x)))
+            left, right = (x, dy) if self._transpose else (dy, x)
+            add_product(left, right, self.params[0].diff, self.workspace)
         if self._bias_term and self.param_propagate_down[1]:
             np.add(self.params[1].diff, dy.sum(axis=0), out=self.params[1].diff)
         if propagate_down[0]:
             dx = bottom[0].diff.reshape(self._num_rows, self._num_input)
             weights = self.params[0].data
             np.matmul(dy, weights.T if self._transpose else weights, out=dx)
-
-    def _add_weight_gradient(self, left: Array, right: Array) -> None:
-        """Adds left^T right to the weights' diff, some rows at a time."""
-        diff = self.params[0].diff
-        step = max(1, _PART_VALUES // max(diff.shape[1], 1))
-        for start in range(0, diff.shape[0], step):
-            rows = diff[start : start + step]
-            part = self.workspace.array("weight gradient", rows.shape)
-            np.matmul(left[:, start : start + step].T, right, out=part)
-            np.add(rows, part, out=rows)

@@ -12,8 +12,8 @@ class PermuteLayer(RearrangingLayer):
     """Axis i of y is axis permute_param.order[i] of x; axes that are not named follow in their order.
 
     bottom[0]: x, any shape.
-    top[0]: y, the same values. Differs from SSD's Caffe: it never shares the memory of bottom[0], as it does there
-        where the order changes nothing.
+    top[0]: y, the same values.
+    Differs from Caffe (SSD's): y never is the memory of x, as it is there where the order changes nothing.
     Source: Caffe of SSD (weiliu89/caffe), src/caffe/layers/permute_layer.cpp.
     """
 

@@ -18,8 +18,8 @@ class ReorgLayer(RearrangingLayer):
     trained with it expect it, odd as it is. With reverse, x are the groups, and y is what was read.
     bottom[0]: x, shape (N, C, H, W); S^2 divides C and, unless reverse, S divides H and W.
     top[0]: y, shape (N, C * S^2, H / S, W / S); with reverse (N, C / S^2, H * S, W * S).
-    Differs from the forks: they have no gradient, or a wrong one. choasup/caffe-yolo9000 reads and writes the other
-        way round; its weights cannot be used here.
+    Differs from Caffe (the forks): they have no gradient, or a wrong one. choasup/caffe-yolo9000 reads and writes the
+        other way round; its weights cannot be used here.
     Source: Darknet, src/blas.c (reorg_cpu); Caffe of YOLO v2 (gklz1982/caffe-yolov2), src/caffe/layers/reorg_layer.cpp.
     """
 

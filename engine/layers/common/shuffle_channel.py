@@ -14,7 +14,8 @@ class ShuffleChannelLayer(RearrangingLayer):
     """Channel i of group g becomes channel g of group i: y[n, i * G + g] = x[n, g * C / G + i].
 
     bottom[0]: x, shape (N, C, any axes...), where shuffle_channel_param.group G divides C.
-    top[0]: y, the shape of x. Differs from the fork, where it always has four axes.
+    top[0]: y, the shape of x.
+    Differs from Caffe (the fork): y has the axes of x, where it always has four there.
     Source: Caffe for Windows (soccergame/caffe-windows), src/caffe/layers/shuffle_channel_layer.cpp.
     """
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from farlayer.engine.layers.common.softmax import softmax
 from farlayer.engine.layers.detection.boxes import Array, Indices
+from farlayer.engine.layers.neuron.bnll import softplus
+from farlayer.engine.layers.neuron.sigmoid import sigmoid
 from farlayer.engine.scratch import Scratch
 
 _SMALLEST = np.finfo(np.float32).tiny  # the log of a probability of 0 is that of FLT_MIN, as in Caffe
@@ -70,20 +72,10 @@ def logistic_losses(scores: Array, targets: Targets, prob: Array, workspace: Scr
         scores: shape (K, C).
         targets: any number a row.
         prob: for the sigmoid of the scores; less 1 at the targets it is the gradient.
-        workspace: for the terms of the sum.
+        workspace: for intermediate results.
     """
-    # For a target t: max(x, 0) - t x + log(1 + exp(-|x|)), where no exponential overflows.
-    terms = workspace.array("logistic terms", scores.shape)
-    np.abs(scores, out=terms)
-    np.negative(terms, out=terms)
-    np.exp(terms, out=terms)
-    np.log1p(terms, out=terms)
-    np.maximum(scores, 0, out=prob)
-    terms += prob
-    loss: Array = np.sum(terms, axis=1)
+    softplus(scores, prob, workspace)  # the loss for a target t: log(1 + exp(x)) - t x
+    loss: Array = np.sum(prob, axis=1)
     np.subtract.at(loss, targets.rows, scores[targets.rows, targets.classes])
-    np.multiply(scores, 0.5, out=prob)  # 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2
-    np.tanh(prob, out=prob)
-    prob += 1
-    prob *= 0.5
+    sigmoid(scores, prob)
     return loss

@@ -6,11 +6,12 @@ import logging
 
 import numpy as np
 
-from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layer import Blobs
 from farlayer.engine.layers.detection.boxes import Array, BoxCode
 from farlayer.engine.layers.detection.detection_files import open_detection_files
 from farlayer.engine.layers.detection.nms import best_first, suppress
 from farlayer.engine.layers.detection.predictions import check_predictions, read_priors
+from farlayer.engine.layers.no_gradient import NoGradientLayer
 from farlayer.engine.registry import register
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ _ROW_LENGTH = 7  # image, label, score, xmin, ymin, xmax, ymax
 
 
 @register("DetectionOutput")
-class DetectionOutputLayer(Layer):
+class DetectionOutputLayer(NoGradientLayer):
     """For each image and class the boxes with a score above confidence_threshold that non-maximum suppression leaves.
 
     bottom[0]: locations, N samples of 4 values for each of P priors (and of C classes, without share_location).
@@ -33,7 +34,8 @@ class DetectionOutputLayer(Layer):
     save_output_param: files of detections, see detection_files.
     Indices and scores of the boxes that pass the threshold are allocated, an image and class at a time.
     Differs from Caffe: visualize opens no window, and says so in the log. force_backward leaves the layer out, where
-    Caffe's stops the run. A background_label_id that is no class, as -1, is allowed with share_location, too.
+    Caffe's stops the run. A background_label_id that is no class, as -1, is allowed with share_location, too. Of equal
+    scores at the end of keep_top_k those of the first classes stay, where Caffe's choice is undefined.
     Source: weiliu89/caffe (branch ssd), src/caffe/layers/detection_output_layer.cpp.
     """
 
@@ -73,9 +75,6 @@ class DetectionOutputLayer(Layer):
         self._num_priors = check_predictions(self, bottom, num_classes, self._num_loc_classes)
         top[0].reshape(1, 1, 1, _ROW_LENGTH)
 
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return False
-
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         num = bottom[0].num
         priors = read_priors(self, bottom[2], self._code)
@@ -94,13 +93,6 @@ class DetectionOutputLayer(Layer):
         else:
             table.fill(-1)
             table[:, 0] = np.arange(num)
-
-    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if any(propagate_down):
-            raise self.error(
-                "it has no gradient, but one of its bottoms is to get one",
-                remedy="give it no loss_weight, and let no loss depend on its top",
-            )
 
     def _detect(self, image: int, boxes: Array, scores: Array) -> Array:
         """The rows of one image.

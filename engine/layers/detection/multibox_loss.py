@@ -11,8 +11,8 @@ from farlayer.engine.layers.detection.multibox_settings import Param, read_setti
 from farlayer.engine.layers.detection.predictions import check_predictions, read_priors
 from farlayer.engine.layers.detection.sampling import Sampler
 from farlayer.engine.layers.loss.loss_layer import LossLayer
+from farlayer.engine.layers.loss.normalization import normalization_mode, normalizer
 from farlayer.engine.registry import register
-from farlayer.protos import caffe_pb2
 
 
 @register("MultiBoxLoss")
@@ -36,6 +36,7 @@ class MultiBoxLossLayer(LossLayer):
       are refused, where Caffe leaves their objects out.
     - where propagate_down is not given, layers that learn may lie below the priors, where Caffe stops.
     - do_neg_mining: false without mining_type means NONE, where Caffe stops.
+    - mining takes the first of equal losses, where Caffe's choice is undefined.
     - mining with an nms_param whose top_k is 0 is refused, since it would choose nothing.
     Source: weiliu89/caffe (branch ssd), src/caffe/layers/multibox_loss_layer.cpp.
     """
@@ -82,7 +83,8 @@ class MultiBoxLossLayer(LossLayer):
             param.loc_weight * float(settings.location.losses(self._error).sum()),
             self._confidence_loss(conf.reshape(-1, settings.num_classes)),
         )
-        self._normalizer = self._normalize_by(num, num_priors)
+        mode = normalization_mode(self.param.loss_param)
+        self._normalizer = normalizer(mode, num, num_priors, len(self._samples.positives.rows))
         counted = sum(loss for loss, counts in zip(losses, self.param.propagate_down, strict=False) if counts)
         top[0].data[...] = counted / self._normalizer
 
@@ -140,21 +142,3 @@ class MultiBoxLossLayer(LossLayer):
 
     def _counted_rows(self) -> Indices:
         return np.concatenate([self._samples.positives.rows, self._samples.negatives])
-
-    def _normalize_by(self, num: int, num_priors: int) -> float:
-        """What the summed loss is divided by; never less than 1."""
-        loss_param = self.param.loss_param
-        mode = loss_param.normalization
-        if loss_param.HasField("normalize") and not loss_param.HasField("normalization"):
-            # The older field, which knew two of the modes.
-            mode = caffe_pb2.LossParameter.VALID if loss_param.normalize else caffe_pb2.LossParameter.BATCH_SIZE
-        return float(
-            max(
-                1,
-                {
-                    caffe_pb2.LossParameter.FULL: num * num_priors,
-                    caffe_pb2.LossParameter.VALID: len(self._samples.positives.rows),
-                    caffe_pb2.LossParameter.BATCH_SIZE: num,
-                }.get(mode, 1),
-            )
-        )

@@ -22,7 +22,7 @@ class PriorBoxLayer(Layer):
     For each min_size s: s x s; with a max_size m sqrt(s m) x sqrt(s m); for each aspect ratio r (and 1 / r with flip)
     other than 1 s sqrt(r) x s / sqrt(r). Sizes are in pixels, whole ones: as in Caffe what is behind the point is cut.
     Centers are (w + offset) step_w and (h + offset) step_h; a step not given is the image's size / the map's.
-    backward gives the bottoms zeros.
+    Differs from Caffe: backward gives the bottoms zeros, where Caffe's leaves what was there.
     Source: weiliu89/caffe (branch ssd), src/caffe/layers/prior_box_layer.cpp.
     """
 

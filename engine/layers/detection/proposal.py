@@ -46,8 +46,10 @@ class ProposalLayer(Layer):
         image, at most post_nms_topn an image; R is known in forward. top[1], where named: their scores, shape (R,).
     Boxes are clipped to the image; one smaller than min_size * scale in width or height gets a score of 0. Of the best
     pre_nms_topn boxes those remain that overlap no better one by more than nms_thresh.
-    backward gives the bottoms zeros: the choice of regions has no gradient.
     What is allocated is in proportion to the smaller of pre_nms_topn and the number of anchors.
+    Differs from Caffe (the forks): each image of a batch may have a size of its own, where theirs all have the first
+    one's, or there is but one; backward gives the bottoms zeros, since the choice of regions has no gradient, where
+    theirs stops the run; equal scores keep their order, cell by cell, which a quicksort there mixes up.
     Source: the C++ Proposal layer of PVANET's Caffe, as in openvinotoolkit/training_toolbox_caffe and
     happynear/caffe-windows, src/caffe/layers/proposal_layer.cpp, src/caffe/util/nms.cpp.
     """

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layer import Blobs
 from farlayer.engine.layers.common.softmax import as_outer_axis_inner
 from farlayer.engine.layers.loss.labels import Labels, check_label_count, read_labels
 from farlayer.engine.layers.loss.normalization import ignored_label
+from farlayer.engine.layers.no_gradient import NoGradientLayer
 from farlayer.engine.registry import register
 
 
 @register("Accuracy")
-class AccuracyLayer(Layer):
+class AccuracyLayer(NoGradientLayer):
     """How often fewer than top_k other classes score at least as high as the label's.
 
     bottom[0]: scores, shape (outer axes..., classes, inner axes...), classes along accuracy_param.axis.
@@ -41,9 +42,6 @@ class AccuracyLayer(Layer):
         top[0].reshape(())
         if len(top) > 1:
             top[1].reshape(num_classes)
-
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return False
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.accuracy_param
@@ -73,10 +71,3 @@ class AccuracyLayer(Layer):
         right = np.zeros(num_classes, np.intp)
         np.add.at(right, labels.classes, correct)
         np.divide(right, np.maximum(seen, 1), out=accuracies, casting="same_kind")
-
-    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if any(propagate_down):
-            raise self.error(
-                "it has no gradient, but one of its bottoms is to get one",
-                remedy="give it no loss_weight, and let no loss depend on its tops",
-            )

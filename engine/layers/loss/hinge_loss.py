@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from farlayer.engine.layer import Blobs, Flags
 from farlayer.engine.layers.loss.labels import Labels, as_samples, read_labels
 from farlayer.engine.layers.loss.loss_layer import LossLayer, num_samples
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.registry import register
 from farlayer.protos import caffe_pb2
 
@@ -37,7 +38,7 @@ class HingeLossLayer(LossLayer):
         top[0].data[...] = total / num_samples(bottom)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        self.refuse_gradient(propagate_down, 1, "the labels")
+        refuse_gradient(self, propagate_down, 1, "the labels")
         if not propagate_down[0]:
             return
         scale = top[0].diff.item() / num_samples(bottom)

@@ -15,6 +15,7 @@ from farlayer.engine.layers.common.softmax import as_outer_axis_inner, softmax
 from farlayer.engine.layers.loss.labels import check_label_count, read_labels
 from farlayer.engine.layers.loss.loss_layer import LossLayer
 from farlayer.engine.layers.loss.normalization import ignored_label, normalization_mode, normalizer
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.registry import register
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import SnapshotError
@@ -84,9 +85,9 @@ class InfogainLossLayer(LossLayer):
         top[0].data[...] = -loss.sum() / self._normalizer
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        self.refuse_gradient(propagate_down, 1, "the labels")
+        refuse_gradient(self, propagate_down, 1, "the labels")
         if len(bottom) > 2:
-            self.refuse_gradient(propagate_down, 2, "the infogain matrix")
+            refuse_gradient(self, propagate_down, 2, "the infogain matrix")
         if not propagate_down[0]:
             return
         prob, dx = self._prob(bottom, top), as_outer_axis_inner(bottom[0].diff, self._axis)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layer import Blobs, Layer
 
 
 class LossLayer(Layer):
@@ -61,15 +61,6 @@ class LossLayer(Layer):
                 "expected one value a sample",
                 remedy=f"give them shape {num_samples}",
             )
-
-    def refuse_gradient(self, propagate_down: Flags, index: int, what: str) -> None:
-        """Makes sure that a bottom is to get no gradient.
-
-        Raises:
-            NetError: it is to get one.
-        """
-        if propagate_down[index]:
-            raise self.error(f"{what} cannot have a gradient", remedy=f"set propagate_down: false for bottom {index}")
 
 
 def num_samples(bottom: Blobs) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from farlayer.engine.layer import Blobs, Flags
 from farlayer.engine.layers.loss.labels import as_samples, read_labels
 from farlayer.engine.layers.loss.loss_layer import LossLayer, num_samples
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.registry import register
 
 _SMALLEST = np.float32(1e-20)  # what a smaller probability counts as, as in Caffe
@@ -36,7 +37,7 @@ class MultinomialLogisticLossLayer(LossLayer):
         top[0].data[...] = -own.sum() / num_samples(bottom)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        self.refuse_gradient(propagate_down, 1, "the labels")
+        refuse_gradient(self, propagate_down, 1, "the labels")
         if not propagate_down[0]:
             return
         scale = top[0].diff.item() / num_samples(bottom)

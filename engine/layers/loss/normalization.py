@@ -31,7 +31,7 @@ def normalizer(mode: Mode, outer: int, inner: int, num_valid: int) -> float:
         mode: the mode.
         outer: how many items the batch has.
         inner: how many places with a loss an item has.
-        num_valid: at how many of all places the label is not ignored.
+        num_valid: how many of all places count: those with a label that is not ignored, priors that match an object.
 
     Source: Caffe, src/caffe/layers/softmax_loss_layer.cpp (get_normalizer).
     """

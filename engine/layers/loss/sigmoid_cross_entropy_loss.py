@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags
-from farlayer.engine.layers.loss.loss_layer import LossLayer
+from farlayer.engine.layers.loss.loss_layer import LossLayer, num_samples
 from farlayer.engine.layers.loss.normalization import ignored_label, normalization_mode, normalizer
+from farlayer.engine.layers.neuron.bnll import softplus
 from farlayer.engine.layers.neuron.sigmoid import sigmoid
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.layers.parts import parts
 from farlayer.engine.registry import register
 from farlayer.protos import caffe_pb2
@@ -22,7 +24,7 @@ Array = NDArray[np.float32]
 class SigmoidCrossEntropyLossLayer(LossLayer):
     """The sum of -t log(s) - (1 - t) log(1 - s), s = sigmoid(x), divided as loss_param.normalization says.
 
-    Worked out as max(x, 0) - x t + log(1 + exp(-|x|)). The divisor is N (BATCH_SIZE) unless given.
+    Worked out as log(1 + exp(x)) - x t. The divisor is N (BATCH_SIZE) unless given.
 
     bottom[0]: x, shape (N, ...). bottom[1]: t, as many values; whole numbers equal to ignore_label do not count.
     top[0]: the loss, 0-d.
@@ -43,24 +45,17 @@ class SigmoidCrossEntropyLossLayer(LossLayer):
         for x, target in parts(bottom[0].data, bottom[1].data):
             loss = self.workspace.array("loss", x.shape)
             term = self.workspace.array("term", x.shape)
-            np.abs(x, out=loss)
-            np.negative(loss, out=loss)
-            np.exp(loss, out=loss)
-            np.log1p(loss, out=loss)
-            np.clip(x, 0, np.inf, out=term)
-            np.add(loss, term, out=loss)
+            softplus(x, loss, self.workspace)
             np.multiply(x, target, out=term)
             np.subtract(loss, term, out=loss)
             num_valid -= self._clear_ignored(target, loss)
             total += float(loss.sum())
-        shape = bottom[0].shape
         mode = normalization_mode(self.param.loss_param, caffe_pb2.LossParameter.BATCH_SIZE)
-        outer = shape[0] if shape else 1
-        self._normalizer = normalizer(mode, outer, math.prod(shape[1:]), num_valid)
+        self._normalizer = normalizer(mode, num_samples(bottom), math.prod(bottom[0].shape[1:]), num_valid)
         top[0].data[...] = total / self._normalizer
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        self.refuse_gradient(propagate_down, 1, "the targets")
+        refuse_gradient(self, propagate_down, 1, "the targets")
         if not propagate_down[0]:
             return
         scale = top[0].diff.item() / self._normalizer

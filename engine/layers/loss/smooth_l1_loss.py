@@ -24,8 +24,9 @@ class SmoothL1LossLayer(LossLayer):
     bottom[0]: a, shape (N, ...). bottom[1]: b, the shape of a; both may get a gradient.
     bottom[2], bottom[3], where given: w_in and w_out, the shape of a; constants, so that their gradients are 0.
     top[0]: the loss, 0-d.
-    Not in Caffe: the layer of py-faster-rcnn, which runs on GPUs only. The first Fast R-CNN and SSD give w_in alone;
-    Differs from those: the gradient has the factor w_in, so it is right for other weights than 0 and 1, too.
+    Not in Caffe: the layer of py-faster-rcnn, which runs on GPUs only.
+    Differs from Caffe (Fast R-CNN's and SSD's, with w_in alone): the gradient has the factor w_in, so it is right for
+        other weights than 0 and 1, too.
     Source: rbgirshick/caffe-fast-rcnn, src/caffe/layers/smooth_L1_loss_layer.cpp, .cu.
     """
 

@@ -10,6 +10,7 @@ from farlayer.engine.layers.common.softmax import as_outer_axis_inner, softmax
 from farlayer.engine.layers.loss.labels import Labels, check_label_count, read_labels
 from farlayer.engine.layers.loss.loss_layer import LossLayer
 from farlayer.engine.layers.loss.normalization import ignored_label, normalization_mode, normalizer
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.registry import register
 
 Array = NDArray[np.float32]
@@ -57,7 +58,7 @@ class SoftmaxWithLossLayer(LossLayer):
         top[0].data[...] = -likelihood.sum() / self._normalizer
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        self.refuse_gradient(propagate_down, 1, "the labels")
+        refuse_gradient(self, propagate_down, 1, "the labels")
         if not propagate_down[0]:
             return
         labels = self._labels

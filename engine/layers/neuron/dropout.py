@@ -21,6 +21,7 @@ class DropoutLayer(NeuronLayer):
     bottom[0]: x, any shape, float32.
     top[0]: the shape of x; may be bottom[0] itself (in place). In TRAIN x * mask / (1 - dropout_ratio), in TEST x.
         With scale_train: false (Fast R-CNN) in TRAIN x * mask, in TEST x * (1 - dropout_ratio).
+    Differs from Caffe: a dropout_ratio below 0, or of 1 or more, is refused, where only a debug build looks at it.
     Source: Caffe, src/caffe/layers/dropout_layer.cpp; rbgirshick/caffe-fast-rcnn, same file.
     """
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from farlayer.engine.layer import Blobs, Flags
+from farlayer.engine.layer import Blobs
 from farlayer.engine.layers.neuron.neuron_layer import NeuronLayer
+from farlayer.engine.layers.no_gradient import NoGradientLayer
 from farlayer.engine.registry import register
 
 
 @register("Threshold")
-class ThresholdLayer(NeuronLayer):
+class ThresholdLayer(NoGradientLayer, NeuronLayer):
     """1 where x > threshold, else 0, element by element. It has no gradient.
 
     bottom[0]: x, any shape, float32.
@@ -19,15 +20,5 @@ class ThresholdLayer(NeuronLayer):
     Source: Caffe, src/caffe/layers/threshold_layer.cpp.
     """
 
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return False
-
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         np.greater(bottom[0].data, self.param.threshold_param.threshold, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[0]:
-            raise self.error(
-                "it has no gradient, but its bottom is to get one",
-                remedy="set propagate_down: false for it, or let no loss depend on its top",
-            )

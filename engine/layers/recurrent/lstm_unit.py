@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.engine.layers.recurrent.lstm_cell import lstm_backward, lstm_forward
 from farlayer.engine.registry import register
 
@@ -50,8 +51,7 @@ class LSTMUnitLayer(Layer):
         lstm_forward(gates, bottom[2].data[0, :, None], bottom[0].data[0], top[0].data[0], top[1].data[0])
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[2]:
-            raise self.error("cont cannot have a gradient", remedy="set propagate_down: false for the third bottom")
+        refuse_gradient(self, propagate_down, 2, "cont")
         if not any(propagate_down):
             return
         c_before, c, gates = bottom[0].data[0], top[0].data[0], self._gates(bottom)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layers.common.products import add_product
+from farlayer.engine.layers.no_gradient import refuse_gradient
 from farlayer.protos import caffe_pb2
 
 Array = NDArray[np.float32]
@@ -158,8 +160,7 @@ class RecurrentLayer(Layer):
         self._end(last)
 
     def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        if propagate_down[1]:
-            raise self.error("cont cannot have a gradient", remedy="set propagate_down: false for the second bottom")
+        refuse_gradient(self, propagate_down, 1, "cont")
         for blob, wanted in zip(bottom[self._first_exposed :], propagate_down[self._first_exposed :], strict=True):
             if wanted:
                 blob.diff.fill(0)
@@ -230,10 +231,7 @@ class RecurrentLayer(Layer):
     def _add_gradient(self, index: int, dy: Array, x: Array) -> None:
         """Adds the gradient of the weights in y = x W^T, for rows of x and y."""
         if self.param_propagate_down[index]:
-            param = self.params[index]
-            gradient = self.workspace.array("gradient of weights", param.shape)
-            np.matmul(dy.T, x, out=gradient)
-            np.add(param.diff, gradient, out=param.diff)
+            add_product(dy, x, self.params[index].diff, self.workspace)
 
     def _add_sum(self, index: int, dy: Array) -> None:
         """Adds the gradient of the bias in y = x + b, for rows of y."""

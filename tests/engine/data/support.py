@@ -1,15 +1,19 @@
 """What the tests of data share: small images, databases and batches."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from farlayer.blobs.blob import Blob
 from farlayer.engine.blob_proto import blob_to_proto
 from farlayer.engine.data.databases import Backend
 from farlayer.engine.data.images import Pixels
+from farlayer.engine.layer import Layer
 from farlayer.protos import caffe_pb2
-from tests.engine.support import blob_of
+from tests.engine.support import blob_of, layer_of, set_up
 
 BACKENDS: tuple[Backend, ...] = ("lmdb", "leveldb")
 
@@ -65,3 +69,19 @@ def write_png(path: Path, pixels: Pixels) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, ::-1].copy()).save(path)
     return path
+
+
+@contextmanager
+def running(text: str, num_top: int = 2, **options: int) -> Iterator[tuple[Layer, list[Blob]]]:
+    """A data layer that is set up, with its tops; closed at the end. Options are those of `layer_of`."""
+    layer = layer_of(text, **options)  # type: ignore[arg-type]
+    try:
+        yield layer, set_up(layer, [], num_top)
+    finally:
+        layer.close()
+
+
+def forward(layer: Layer, top: list[Blob]) -> list[Blob]:
+    """Runs such a layer for the next batch; the tops."""
+    layer.run_forward([], top)
+    return top

@@ -9,15 +9,13 @@ from hypothesis import given, settings
 from farlayer.blobs.blob import Blob
 from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.kernels.choice import NUMPY, choose_kernels
-from farlayer.engine.layer import Layer, LayerContext
+from farlayer.engine.kernels.choice import choose_kernels
+from farlayer.engine.layer import Layer
 from farlayer.engine.layers.vision.correlation import Geometry
 from farlayer.engine.net_builder import build_net
-from farlayer.engine.prototxt import parse
-from farlayer.engine.registry import create_layer
 from farlayer.protos import caffe_pb2
 from tests.engine.layers.vision.test_correlation import arrays_of, direct, geometries
-from tests.engine.support import assert_untouched, net_param, random_blob, set_up, untouched
+from tests.engine.support import assert_untouched, layer_of, net_param, random_blob, set_up, untouched
 from tests.engine.test_golden_layers import close, values
 
 torch = pytest.importorskip("torch")
@@ -54,10 +52,7 @@ def _one_thread() -> None:
 
 
 def layer_with(text: str, name: str) -> Layer:
-    param = parse(text, caffe_pb2.LayerParameter())
-    param.name = "l"
-    kernels = NUMPY if name == "numpy" else choose_kernels(name)
-    return create_layer(param, LayerContext(InProcessHost(), np.random.default_rng(1), kernels))
+    return layer_of(text, kernels=choose_kernels(name))
 
 
 @pytest.mark.parametrize(

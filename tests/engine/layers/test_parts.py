@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farlayer.engine.layers import parts as module
-from farlayer.engine.layers.parts import batch_parts, parts
+from farlayer.engine.layers.parts import batch_parts, parts, slices
 
 
 @given(shape=st.lists(st.integers(0, 6), max_size=4), bound=st.integers(1, 40))
@@ -30,10 +30,21 @@ def test_parts_are_views() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "slices"),
-    [((5, 3), [(0, 3), (3, 6)]), ((2, 100), [(0, 1), (1, 2)]), ((0, 3), []), ((3, 0), [(0, 10)])],
+    [((5, 3), [(0, 3), (3, 5)]), ((2, 100), [(0, 1), (1, 2)]), ((0, 3), []), ((3, 0), [(0, 3)])],
 )
 def test_a_batch_is_cut_between_samples(
     shape: tuple[int, ...], slices: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PART_VALUES", 10)
     assert [(part.start, part.stop) for part in batch_parts(shape)] == slices
+
+
+@given(size=st.integers(0, 30), values_each=st.integers(0, 9), most=st.integers(1, 40))
+@settings(max_examples=50, deadline=None)
+def test_slices_are_as_long_as_the_bound_allows(size: int, values_each: int, most: int) -> None:
+    cut = list(slices(size, values_each, most))
+    assert [place for part in cut for place in range(part.start, part.stop)] == list(range(size))
+    for part in cut:
+        length = part.stop - part.start
+        assert length == 1 or length * values_each <= most
+        assert part.stop == size or (length + 1) * max(values_each, 1) > most

@@ -1,4 +1,3 @@
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +6,7 @@ import pytest
 from farlayer.client.in_process_host import InProcessHost
 from farlayer.engine.solvers import SOLVER_TYPES, build_solver, gradient_solver
 from tests.engine.solvers.nets import DECAY_MULTS, LR_MULTS, Doubles, make_solver, solver_param, take_gradients, weights
+from tests.engine.support import peak_bytes
 
 ALL = sorted(SOLVER_TYPES)
 
@@ -78,15 +78,7 @@ def test_nothing_is_allocated_in_a_steady_state(kind: str, regularization: str) 
         take_gradients(solver)
         solver.apply_update(0.1)
     take_gradients(solver)
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        solver.apply_update(0.1)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak - before < 64 << 10, "of 2 MB of params"
+    assert peak_bytes(lambda: solver.apply_update(0.1)) < 64 << 10, "of 2 MB of params"
     assert solver.scratch.size_bytes <= 3 * 4 * gradient_solver.PART_VALUES
 
 

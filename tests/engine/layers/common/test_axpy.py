@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos.errors import NetError
 from tests.engine.support import (
     assert_nothing_is_allocated,
@@ -32,7 +32,7 @@ def blobs(factor: tuple[int, ...], shape: tuple[int, ...]) -> list[Blob]:
 def test_every_channel_of_every_sample_is_scaled_and_added(
     factor: tuple[int, ...], shape: tuple[int, ...], bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     bottom = blobs(factor, shape)
     (top,) = run(layer_of(TEXT), bottom)
     a, x, y = (blob.data for blob in bottom)

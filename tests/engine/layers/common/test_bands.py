@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farlayer.engine.layers import parts
 from farlayer.engine.layers.common import bands
 from farlayer.engine.layers.common.bands import Middle
 from farlayer.engine.scratch import Scratch
@@ -23,7 +24,7 @@ def test_the_axes_before_and_behind_the_middle_are_counted_as_one_each() -> None
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bound", [1, 40, 1 << 18])
 def test_bands_cover_every_value_once(shape: tuple[int, int, int], bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     seen = np.zeros(shape, np.float32)
     sizes = []
     for band in Middle(*shape).bands(Scratch()):
@@ -41,7 +42,7 @@ def test_bands_cover_every_value_once(shape: tuple[int, int, int], bound: int, m
 def test_sums_products_and_broadcasts_are_those_of_numpy(
     shape: tuple[int, int, int], bound: int, long_row: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     monkeypatch.setattr(bands, "_LONG_ROW", long_row)
     x, y, factor = values(*shape), values(*shape, seed=4), values(shape[1], seed=5)
     sums, dots, scaled = np.empty_like(factor), np.empty_like(factor), np.empty_like(x)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
 from tests.engine.support import (
@@ -56,7 +56,7 @@ def test_in_training_every_channel_gets_mean_0_and_deviation_1(shape: tuple[int,
 def test_any_shape_in_bands_of_any_size_is_normalized(shape: list[int], seed: int, bound: int) -> None:
     bottom = random_blob(*shape, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bands, "_BAND_VALUES", bound)
+        patch.setattr(parts, "PART_VALUES", bound)
         (top,) = run(layer_of(text("eps: 0.1")), [bottom])
     np.testing.assert_allclose(top.data, normalized(bottom.data, *moments(bottom.data), 0.1), rtol=1e-4, atol=1e-5)
 
@@ -135,7 +135,7 @@ def test_the_gradient_is_right(shape: tuple[int, ...], options: str) -> None:
 def test_in_place_gives_the_same_values_and_gradients(
     options: str, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     apart, in_place = random_blob(4, 3, 2, 2), random_blob(4, 3, 2, 2)
     apart_layer, layer = layer_of(text(options)), layer_of(text(options))
     (top,) = run(apart_layer, [apart])

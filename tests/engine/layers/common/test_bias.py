@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos.errors import NetError
 from tests.engine.layers.common.operands import CASES, broadcast, sum_like
 from tests.engine.support import (
@@ -28,7 +28,7 @@ def text(axis: int = 1, num_axes: int = 1, more: str = GAUSSIAN) -> str:
 @pytest.mark.parametrize("bound", [1, 1 << 18])
 @pytest.mark.parametrize("case", CASES)
 def test_a_param_is_added_along_its_axes(case: str, bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     shape, axis, num_axes, operand_shape = CASES[case]
     bottom = random_blob(*shape)
     layer = layer_of(text(axis, num_axes))

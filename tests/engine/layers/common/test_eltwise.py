@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos.errors import NetError
 from tests.engine.support import (
     assert_nothing_is_allocated,
@@ -45,7 +45,7 @@ def apart(count: int, *shape: int) -> list[Blob]:
 def test_the_values_are_those_of_numpy(
     shape: tuple[int, ...], count: int, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     bottom = some(count, *shape)
     stack = np.stack([blob.data for blob in bottom]).astype(np.float64)
     for operation, expected in (("PROD", stack.prod(axis=0)), ("SUM", stack.sum(axis=0)), ("MAX", stack.max(axis=0))):
@@ -81,7 +81,7 @@ def test_the_gradient_is_right(operation: str, options: str, count: int) -> None
 def test_the_gradient_in_bands_is_that_of_the_whole(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     diffs = []
     for bound in (1, 5, 1 << 18):
-        monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+        monkeypatch.setattr(parts, "PART_VALUES", bound)
         bottom = some(3, 4, 3)
         layer = layer_of(text(operation))
         (top,) = run(layer, bottom)

@@ -115,9 +115,7 @@ def test_an_empty_batch_leaves_the_gradients_as_they_are() -> None:
 
 def test_a_steady_state_allocates_nothing() -> None:
     layer = layer_of('type: "Embed" embed_param { num_output: 500 input_dim: 50 }')
-    run_backward = layer.run_backward
-    layer.run_backward = lambda top, _, bottom: run_backward(top, [False], bottom)
-    assert_nothing_is_allocated(layer, [blob_of(np.arange(512) % 30)])
+    assert_nothing_is_allocated(layer, [blob_of(np.arange(512) % 30)], propagate_down=[False])
 
 
 @pytest.mark.parametrize("index", [5, -1])

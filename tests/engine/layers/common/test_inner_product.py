@@ -3,7 +3,7 @@ import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import inner_product
+from farlayer.engine.layers.common import products as module
 from farlayer.protos.errors import NetError
 from tests.engine.support import (
     assert_nothing_is_allocated,
@@ -51,7 +51,7 @@ def test_the_gradient_is_right(options: str) -> None:
 @pytest.mark.parametrize("part_values", [1, 11, 1 << 20])
 @pytest.mark.parametrize("options", ["", "transpose: true"])
 def test_gradients_of_params_add_up(options: str, part_values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inner_product, "_PART_VALUES", part_values)
+    monkeypatch.setattr(module, "_PRODUCT_VALUES", part_values)
     bottom = random_blob(3, 5)
     layer = layer_of(text(options))
     top = run(layer, [bottom])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos.errors import NetError
 from tests.engine.support import (
     assert_nothing_is_allocated,
@@ -25,7 +25,7 @@ TEXT = 'type: "L2Normalize"'
 @pytest.mark.parametrize("bound", [1, 1 << 18])
 @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 4, 5), (4,), (2, 2, 2, 2, 2)])
 def test_every_sample_gets_length_1(shape: tuple[int, ...], bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     bottom = random_blob(*shape)
     (top,) = run(layer_of(TEXT), [bottom])
     assert top.shape == shape

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos.errors import NetError
 from tests.engine.support import (
     assert_nothing_is_allocated,
@@ -49,7 +49,7 @@ def expected(x: np.ndarray, across: bool = False, variance: bool = True, eps: fl
 def test_every_image_or_channel_gets_mean_0_and_deviation_1(
     shape: tuple[int, ...], options: str, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     bottom = blob_of(random_blob(*shape).data * 3 + 5)
     (top,) = run(layer_of(text(options)), [bottom])
     np.testing.assert_allclose(top.data, expected(bottom.data, **OPTIONS[options]), rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos.errors import NetError
 from tests.engine.support import (
     assert_nothing_is_allocated,
@@ -38,7 +38,7 @@ def expected(x: np.ndarray, scale: np.ndarray, across: bool, eps: float = 1e-10)
 def test_vectors_get_the_length_of_the_scale(
     shape: tuple[int, ...], across: bool, shared: bool, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     bottom = random_blob(*shape)
     layer = layer_of(text(across, shared))
     (top,) = run(layer, [bottom])
@@ -76,7 +76,7 @@ def test_any_shape_is_normalized(shape: list[int], across: bool, shared: bool) -
 def test_the_gradient_is_right_where_channels_have_one_scale(
     shape: tuple[int, ...], across: bool, shared: bool, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     bottom = blob_of(random_blob(*shape).data + 2)
     layer = layer_of(text(across, shared, 'scale_filler { type: "constant" value: 3 }'))
     assert GradientChecker().check(layer, [bottom], [Blob()])
@@ -93,7 +93,7 @@ def test_the_gradient_of_the_scale_is_right_for_scales_that_differ(across: bool)
 def test_the_gradient_of_x_is_that_of_the_fork_for_scales_that_differ(
     across: bool, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     bottom = random_blob(2, 3, 2, 2)
     layer = layer_of(text(across, shared=False))
     (top,) = run(layer, [bottom])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layers.common import bands
+from farlayer.engine.layers import parts
 from farlayer.protos.errors import NetError
 from tests.engine.layers.common.operands import CASES, broadcast, sum_like
 from tests.engine.support import (
@@ -32,7 +32,7 @@ def text(axis: int = 1, num_axes: int = 1, bias: bool = True, more: str = GAUSSI
 def test_params_are_multiplied_and_added_along_their_axes(
     case: str, bias: bool, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     shape, axis, num_axes, operand_shape = CASES[case]
     bottom = random_blob(*shape)
     layer = layer_of(text(axis, num_axes, bias))
@@ -103,7 +103,7 @@ def test_without_fillers_nothing_changes() -> None:
 def test_in_place_gives_the_same_values_and_gradients(
     num_bottom: int, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_BAND_VALUES", bound)
+    monkeypatch.setattr(parts, "PART_VALUES", bound)
     others = [random_blob(3, seed=5)][: num_bottom - 1]
     apart, in_place = random_blob(2, 3, 4), random_blob(2, 3, 4)
     apart_layer, layer = layer_of(text()), layer_of(text())

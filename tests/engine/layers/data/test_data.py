@@ -1,21 +1,26 @@
 import logging
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from farlayer.blobs.blob import Blob
 from farlayer.engine.data.databases import Backend
 from farlayer.engine.data.pillow_images import PillowImages
-from farlayer.engine.layer import Layer
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
-from tests.engine.data.support import BACKENDS, datum_of, image, write_database, write_datums, write_mean
-from tests.engine.support import assert_nothing_is_allocated, layer_of, native_net, set_up
+from tests.engine.data.support import (
+    BACKENDS,
+    datum_of,
+    forward,
+    image,
+    running,
+    write_database,
+    write_datums,
+    write_mean,
+)
+from tests.engine.support import assert_nothing_is_allocated, layer_of, native_net
 
 both = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -37,24 +42,9 @@ def data(source: Path, *, batch_size: int = 2, backend: Backend = "lmdb", more: 
     )
 
 
-@contextmanager
-def running(text: str, num_top: int = 2, **options: int) -> Iterator[tuple[Layer, list[Blob]]]:
-    """A layer that is set up, with its tops; closed at the end."""
-    layer = layer_of(text, **options)  # type: ignore[arg-type]
-    try:
-        yield layer, set_up(layer, [], num_top)
-    finally:
-        layer.close()
-
-
 def labels(text: str, count: int, **options: int) -> list[list[float]]:
     with running(text, **options) as (layer, top):
         return [forward(layer, top)[1].data.tolist() for _ in range(count)]
-
-
-def forward(layer: Layer, top: list[Blob]) -> list[Blob]:
-    layer.run_forward([], top)
-    return top
 
 
 @both

@@ -1,19 +1,15 @@
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from farlayer.blobs.blob import Blob
 from farlayer.engine.data.bilinear import resize_bilinear
-from farlayer.engine.layer import Layer
 from farlayer.protos import caffe_pb2
 from farlayer.protos.errors import NetError
-from tests.engine.data.support import image, write_png
-from tests.engine.support import layer_of, set_up
+from tests.engine.data.support import forward, image, running, write_png
+from tests.engine.support import layer_of
 
 COUNT = 7
 
@@ -33,20 +29,6 @@ def image_data(folder: Path, more: str = "", transform: str = "", prefetch: int 
         f'type: "ImageData" data_param {{ prefetch: {prefetch} }} transform_param {{ {transform} }} '
         f'image_data_param {{ source: "{folder}/list.txt" root_folder: "{folder}/images/" {more} }}'
     )
-
-
-@contextmanager
-def running(text: str, num_top: int = 2, **options: int) -> Iterator[tuple[Layer, list[Blob]]]:
-    layer = layer_of(text, **options)  # type: ignore[arg-type]
-    try:
-        yield layer, set_up(layer, [], num_top)
-    finally:
-        layer.close()
-
-
-def forward(layer: Layer, top: list[Blob]) -> list[Blob]:
-    layer.run_forward([], top)
-    return top
 
 
 def labels(text: str, count: int, **options: int) -> list[list[float]]:

@@ -1,19 +1,14 @@
 import math
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from farlayer.blobs.blob import Blob
 from farlayer.engine.data.bilinear import resize_bilinear
-from farlayer.engine.layer import Layer
 from farlayer.protos.errors import NetError
-from tests.engine.data.support import image, write_mean, write_png
-from tests.engine.support import layer_of, set_up
+from tests.engine.data.support import image, running, write_mean, write_png
 
 HEIGHT, WIDTH, CROP = 30, 40, 12
 FOREGROUND = {1: (4, 5, 13, 24), 2: (0, 0, 39, 29), 3: (30, 20, 39, 29)}  # by label
@@ -48,15 +43,6 @@ def window_data(
         f'window_data_param {{ source: "{source or folder / "windows.txt"}" root_folder: "{folder}/images/" '
         f"bg_threshold: 0.3 {more} }}"
     )
-
-
-@contextmanager
-def running(text: str, num_top: int = 2, seed: int = 1) -> Iterator[tuple[Layer, list[Blob]]]:
-    layer = layer_of(text, seed=seed)
-    try:
-        yield layer, set_up(layer, [], num_top)
-    finally:
-        layer.close()
 
 
 def batches(text: str, count: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,7 @@ import pytest
 
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
-from farlayer.engine.layer import Blobs, Flags, Layer
-from farlayer.engine.layers.detection.multibox_loss import MultiBoxLossLayer
+from farlayer.engine.layer import Layer
 from farlayer.protos.errors import BlobError, NetError
 from tests.engine.layers.detection import reference
 from tests.engine.layers.detection.reference import MultiBox
@@ -335,13 +334,6 @@ def test_another_batch_may_follow() -> None:
     assert top[0].data == loss
 
 
-class LocationsAndScores(MultiBoxLossLayer):
-    """For a harness that asks for a gradient of every bottom."""
-
-    def backward(self, top: Blobs, propagate_down: Flags, bottom: Blobs) -> None:
-        super().backward(top, [*propagate_down[:2], False, False], bottom)
-
-
 @pytest.mark.parametrize("mining_type", ["MAX_NEGATIVE", "HARD_EXAMPLE", "NONE"])
 @pytest.mark.parametrize("conf_loss_type", ["SOFTMAX", "LOGISTIC"])
 def test_a_steady_state_allocates_nothing_the_size_of_the_scores(mining_type: str, conf_loss_type: str) -> None:
@@ -360,7 +352,7 @@ def test_a_steady_state_allocates_nothing_the_size_of_the_scores(mining_type: st
         f'type: "MultiBoxLoss" multibox_loss_param {{ num_classes: {num_classes} mining_type: {mining_type} '
         f"conf_loss_type: {conf_loss_type} code_type: CENTER_SIZE }}"
     )
-    assert_nothing_is_allocated(LocationsAndScores(layer.param, layer.context), bottom)
+    assert_nothing_is_allocated(layer, bottom, propagate_down=DOWN)
 
 
 NET = """

@@ -8,18 +8,20 @@ from hypothesis import strategies as st
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
 from farlayer.protos.errors import NetError
-from tests.engine.support import assert_nothing_is_allocated, assert_untouched, blob_of, layer_of, run, untouched
+from tests.engine.support import (
+    assert_nothing_is_allocated,
+    assert_untouched,
+    blob_of,
+    distinct_blob,
+    layer_of,
+    run,
+    untouched,
+)
 
 
 def text(height: int = 2, width: int = 3, scale: float = 0.5) -> str:
     fields = f"pooled_h: {height} pooled_w: {width} spatial_scale: {scale}"
     return f'type: "ROIPooling" roi_pooling_param {{ {fields} }}'
-
-
-def distinct(*shape: int) -> Blob:
-    """Values that are all different by more than any step of a gradient check."""
-    count = int(np.prod(shape))
-    return blob_of((np.random.default_rng(5).permutation(count).reshape(shape) - count / 2) * 0.1)
 
 
 #: On a map of 6 x 7 in images of twice that size.
@@ -71,7 +73,7 @@ def pooled(x: np.ndarray, roi: list[float], height: int, width: int, scale: floa
 
 @pytest.mark.parametrize("roi", ROIS)
 def test_each_bin_gets_its_maximum_and_passes_the_gradient_to_it(roi: str) -> None:
-    x = distinct(2, 3, 6, 7)
+    x = distinct_blob(2, 3, 6, 7)
     bottom = [x, blob_of([ROIS[roi]])]
     layer = layer_of(text())
     (top,) = run(layer, bottom)
@@ -89,14 +91,14 @@ def test_each_bin_gets_its_maximum_and_passes_the_gradient_to_it(roi: str) -> No
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(-20, 40, width=32), min_size=4, max_size=4), st.integers(1, 4), st.integers(1, 5))
 def test_any_roi_is_pooled_as_place_by_place(corners: list[float], height: int, width: int) -> None:
-    x = distinct(1, 2, 6, 7)
+    x = distinct_blob(1, 2, 6, 7)
     (top,) = run(layer_of(text(height, width)), [x, blob_of([[0, *corners]])])
     np.testing.assert_array_equal(top.data[0], pooled(x.data, [0, *corners], height, width, 0.5)[0])
 
 
 def test_the_gradients_of_overlapping_rois_add_up() -> None:
     rois = blob_of(list(ROIS.values()))
-    assert GradientChecker().check(layer_of(text()), [distinct(2, 1, 6, 7), rois], [Blob()], check_bottom=[0])
+    assert GradientChecker().check(layer_of(text()), [distinct_blob(2, 1, 6, 7), rois], [Blob()], check_bottom=[0])
 
 
 def test_of_equal_maxima_the_first_row_by_row_gets_the_gradient() -> None:
@@ -116,7 +118,7 @@ def test_a_nan_is_no_maximum() -> None:
 
 
 def test_rois_may_have_more_axes() -> None:
-    x = distinct(2, 3, 6, 7)
+    x = distinct_blob(2, 3, 6, 7)
     flat, deep = blob_of(list(ROIS.values())), Blob((len(ROIS), 5, 1, 1))
     deep.data[..., 0, 0] = flat.data
     tops = [run(layer_of(text()), [x, rois])[0].data for rois in (flat, deep)]
@@ -124,7 +126,7 @@ def test_rois_may_have_more_axes() -> None:
 
 
 def test_images_without_rois_get_a_gradient_of_zero() -> None:
-    bottom = [distinct(3, 1, 6, 7), blob_of([ROIS["one place"]])]
+    bottom = [distinct_blob(3, 1, 6, 7), blob_of([ROIS["one place"]])]
     layer = layer_of(text())
     top = run(layer, bottom)
     untouched(bottom[0])
@@ -143,7 +145,7 @@ def test_no_rois_and_no_samples_pass() -> None:
 
 
 def test_without_propagate_down_the_diffs_stay() -> None:
-    bottom = [distinct(2, 3, 6, 7), blob_of(list(ROIS.values()))]
+    bottom = [distinct_blob(2, 3, 6, 7), blob_of(list(ROIS.values()))]
     layer = layer_of(text())
     top = run(layer, bottom)
     for blob in bottom:
@@ -156,7 +158,7 @@ def test_without_propagate_down_the_diffs_stay() -> None:
 
 def test_nothing_is_allocated_in_a_steady_state() -> None:
     rois = blob_of([[i % 2, 2 * i, i, 40 + i, 30 + i] for i in range(20)])
-    assert_nothing_is_allocated(layer_of(text()), [distinct(2, 64, 48, 64), rois])
+    assert_nothing_is_allocated(layer_of(text()), [distinct_blob(2, 64, 48, 64), rois])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from farlayer.blobs.blob import Blob
 from farlayer.engine.layer import Layer
 from farlayer.protos.errors import NetError
-from tests.engine.layers.loss.allocation import assert_a_loss_allocates_nothing
 from tests.engine.support import (
+    assert_nothing_is_allocated,
     assert_untouched,
     blob_of,
     layer_of,
@@ -136,7 +136,7 @@ def test_a_batch_may_change_its_size(case: str) -> None:
 @pytest.mark.parametrize("size", [3, 40])
 def test_a_steady_state_allocates_nothing(case: str, size: int) -> None:
     layer, bottom = made(case, 240_000 // size, size)
-    assert_a_loss_allocates_nothing(layer, bottom, flags(case, bottom))
+    assert_nothing_is_allocated(layer, bottom, propagate_down=flags(case, bottom))
 
 
 @pytest.mark.parametrize("case", CASES)

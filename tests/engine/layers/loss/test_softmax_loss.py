@@ -4,8 +4,7 @@ import pytest
 from farlayer.blobs.blob import Blob
 from farlayer.engine.gradient_check import GradientChecker
 from farlayer.protos.errors import NetError
-from tests.engine.layers.loss.allocation import assert_a_loss_allocates_nothing
-from tests.engine.support import blob_of, layer_of, random_blob, run
+from tests.engine.support import assert_nothing_is_allocated, blob_of, layer_of, random_blob, run
 
 LABELS = np.array([[0, 2, 1], [3, 3, 0]])
 """For scores of shape (2, 4, 3)."""
@@ -143,4 +142,4 @@ def test_weights_that_are_switched_off_do_not_count() -> None:
 def test_a_steady_state_on_images_allocates_nothing(loss_param: str, num_top: int) -> None:
     scores = random_blob(3, 4, 140, 140)
     labels = blob_of(np.random.default_rng(1).integers(0, 4, (3, 140, 140)))
-    assert_a_loss_allocates_nothing(layer_of(text(loss_param)), [scores, labels], [True, False], num_top)
+    assert_nothing_is_allocated(layer_of(text(loss_param)), [scores, labels], num_top, propagate_down=[True, False])

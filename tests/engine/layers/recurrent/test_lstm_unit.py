@@ -90,9 +90,7 @@ def test_without_streams_nothing_happens() -> None:
 
 def test_nothing_is_allocated_in_a_steady_state() -> None:
     layer = layer_of(TEXT)
-    run_backward = layer.run_backward
-    layer.run_backward = lambda top, wanted, bottom: run_backward(top, [True, True, False], bottom)  # type: ignore[method-assign]
-    assert_nothing_is_allocated(layer, unit(256, 256), 2)
+    assert_nothing_is_allocated(layer, unit(256, 256), 2, propagate_down=[True, True, False])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.engine.support import (
     assert_nothing_is_allocated,
     assert_untouched,
     blob_of,
+    distinct_blob,
     layer_of,
     random_blob,
     run,
@@ -67,16 +68,10 @@ def windows(
             yield (row, column), spans, sizes[0] * sizes[1]
 
 
-def distinct(*shape: int) -> Blob:
-    """Values that are all different by more than any step of a gradient check."""
-    count = int(np.prod(shape))
-    return blob_of((np.random.default_rng(5).permutation(count).reshape(shape) - count / 2) * 0.1)
-
-
 @pytest.mark.parametrize("case", GEOMETRIES)
 def test_max_takes_the_largest_value_of_each_window_and_its_place(case: str) -> None:
     shape, geometry = GEOMETRIES[case]
-    bottom = distinct(*shape)
+    bottom = distinct_blob(*shape)
     top, mask = run(layer_of(text("MAX", **geometry)), [bottom], num_top=2)
     places = np.arange(shape[2] * shape[3]).reshape(shape[2:])
     seen = 0
@@ -103,7 +98,7 @@ def test_ave_divides_by_the_window_with_its_padding(case: str) -> None:
 @pytest.mark.parametrize("case", GEOMETRIES)
 def test_the_gradient_is_right(pool: str, case: str) -> None:
     shape, geometry = GEOMETRIES[case]
-    assert GradientChecker().check(layer_of(text(pool, **geometry)), [distinct(*shape)], [Blob()])
+    assert GradientChecker().check(layer_of(text(pool, **geometry)), [distinct_blob(*shape)], [Blob()])
 
 
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
@@ -111,7 +106,7 @@ def test_a_batch_in_parts_gives_the_same_as_the_whole(pool: str, monkeypatch: py
     results = []
     for bound in (1, 120, 1 << 18):  # one plane a part, parts with a rest, the largest parts
         monkeypatch.setattr(pool_methods, "_PART_VALUES", bound)
-        bottom = distinct(5, 2, 5, 5)
+        bottom = distinct_blob(5, 2, 5, 5)
         layer = layer_of(text(pool, (3, 3), (2, 2)))
         (top,) = run(layer, [bottom])
         top.diff[...] = random_blob(*top.shape, seed=3).data
@@ -164,7 +159,7 @@ def test_a_window_without_a_maximum_passes_no_gradient_on() -> None:
 
 
 def test_a_kernel_of_many_elements_finds_its_maximum() -> None:
-    bottom = distinct(1, 2, 20, 21)  # 17 x 18 elements have numbers of two bytes
+    bottom = distinct_blob(1, 2, 20, 21)  # 17 x 18 elements have numbers of two bytes
     top, mask = run(layer_of(text("MAX", (17, 18), (1, 1))), [bottom], num_top=2)
     for row, column in np.ndindex(top.shape[2:]):
         region = bottom.data[:, :, row : row + 17, column : column + 18].reshape(1, 2, -1)
@@ -188,7 +183,7 @@ def test_the_ceil_mode_of_forks_rounds_down_where_it_is_false() -> None:
 
 
 def test_with_a_mask_the_gradient_is_the_same() -> None:
-    bottom = distinct(2, 2, 5, 5)
+    bottom = distinct_blob(2, 2, 5, 5)
     layers = [layer_of(text("MAX", (3, 3), (2, 2))) for _ in range(2)]
     diffs = []
     for num_top, layer in enumerate(layers, start=1):
@@ -254,7 +249,7 @@ def test_stochastic_pooling_draws_values_in_proportion_to_their_size() -> None:
 
 
 def test_stochastic_pooling_passes_the_gradient_to_the_value_that_it_drew() -> None:
-    bottom = blob_of(np.abs(distinct(1, 2, 4, 4).data) + 1)
+    bottom = blob_of(np.abs(distinct_blob(1, 2, 4, 4).data) + 1)
     layer = layer_of(text("STOCHASTIC", (2, 2), (2, 2)))
     (top,) = run(layer, [bottom])
     top.diff[...] = np.arange(1, 9).reshape(1, 2, 2, 2)

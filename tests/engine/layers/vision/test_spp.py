@@ -11,6 +11,7 @@ from tests.engine.support import (
     assert_nothing_is_allocated,
     assert_untouched,
     blob_of,
+    distinct_blob,
     layer_of,
     random_blob,
     run,
@@ -22,12 +23,6 @@ SIZES = [(8, 8), (8, 7), (6, 9), (4, 4)]
 
 def text(height: int, pool: str = "MAX") -> str:
     return f'type: "SPP" spp_param {{ pyramid_height: {height} pool: {pool} }}'
-
-
-def distinct(*shape: int) -> Blob:
-    """Values that are all different by more than any step of a gradient check."""
-    count = math.prod(shape)
-    return blob_of((np.random.default_rng(5).permutation(count).reshape(shape) - count / 2) * 0.1)
 
 
 def bins_of(size: int, bins: int) -> list[tuple[int, int, int]]:
@@ -65,7 +60,7 @@ def test_each_level_pools_twice_as_many_bins(pool: str, size: tuple[int, int]) -
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
 @pytest.mark.parametrize("height", [1, 3])
 def test_the_gradient_is_right(height: int, pool: str, size: tuple[int, int]) -> None:
-    layer, bottom, top = layer_of(text(height, pool)), distinct(1, 2, *size), Blob()
+    layer, bottom, top = layer_of(text(height, pool)), distinct_blob(1, 2, *size), Blob()
     layer.run_setup([bottom], [top])
     diff = random_blob(*top.shape, seed=5).data
     assert GradientChecker(threshold=2e-3).check(layer, [bottom], [top], top_diffs=[diff])
@@ -83,7 +78,7 @@ def test_images_of_any_size_give_the_same_length() -> None:
     layer = layer_of(text(2))
     (top,) = run(layer, [bottom])
     for shape in ((2, 3, 5, 12), (4, 3, 2, 2), (1, 3, 9, 9)):
-        image = distinct(*shape)
+        image = distinct_blob(*shape)
         bottom.reshape(shape)
         bottom.data[...] = image.data
         layer.run_forward([bottom], [top])
