@@ -160,6 +160,17 @@ def test_a_malformed_net_is_told_with_line_column_and_the_line_itself(tmp_path: 
     assert leak_check() == []
 
 
+@pytest.mark.parametrize(("old", "new"), [("num_output: 2", "num_output: 4000000000"), ("dim: 4", "dim: -4")])
+def test_a_shape_that_no_blob_can_have_is_bad_input(tmp_path: Path, leak_check: NoLeaks, old: str, new: str) -> None:
+    write_net(tmp_path, "Ones")
+    net = tmp_path / "net.prototxt"
+    text = net.read_text(encoding="utf-8")
+    assert old in text
+    net.write_text(text.replace(old, new, 1), encoding="utf-8")
+    check(train(tmp_path), 2, "blob shape (", "layer: i", "remedy: ")
+    assert leak_check() == []
+
+
 def test_a_malformed_solver_is_told_with_line_and_column(tmp_path: Path) -> None:
     write_net(tmp_path, "Ones", solver="max_iter: many")
     check(train(tmp_path), 2, "solver.prototxt:7:11: ", "max_iter: many")
@@ -214,7 +225,7 @@ def test_a_blob_that_grows_too_large_in_a_native_layer_is_told_with_the_layer(tm
         net.read_text().replace("dim: 4 dim: 3", "dim: 100000 dim: 1").replace("num_output: 2", "num_output: 99999")
     )
     result = train(tmp_path, *PATH)
-    check(result, 1, "at most 2147483647 are allowed", "layer: ip")
+    check(result, 2, "at most 2147483647 are allowed", "layer: ip")
 
 
 def test_a_carrier_and_a_transport_that_exclude_each_other_are_refused_at_once(tmp_path: Path) -> None:
