@@ -230,8 +230,10 @@ def _train(solver: Solver, history: RunHistory, effects: SignalEffects, options:
     except (FarlayerError, Interrupted):
         if solver.iter > first:
             _save_what_was_reached(solver, screen)
+        interrupts.last_words = f"interrupted at {history.position(solver.iter)}"
         raise
     if solver.was_stopped:
+        interrupts.last_words = f"interrupted at {history.position(solver.iter)}"
         interrupts.raise_now()
     _tell_results(solver, history, solver.iter - first, time.monotonic() - started, screen)
     if options.plot:
