@@ -17,11 +17,12 @@ from farlayer.cli.formats import size
 _EXTRAS = {
     "plot": "curves of a run, train --plot",
     "demo": "make demo",
-    "hdf5": "HDF5Data and HDF5Output",
+    "hdf5": "HDF5Data, HDF5Output, and weights and snapshots in .h5 files",
     "lmdb": "Data, convert-imageset and compute-image-mean, backend LMDB",
     "leveldb": "the same, backend LEVELDB",
     "image": "image files: ImageData, WindowData, encoded Datum messages, convert-imageset",
     "opencv": "the same with the decoders of Caffe",
+    "torch": "PyTorch's kernels, --kernels torch",
 }
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9._-]+).*; *extra *== *[\"'](?P<extra>[^\"']+)[\"']")
 _WANTED_OPEN_FILES = 1024

@@ -11,7 +11,7 @@ import click
 
 from farlayer.cli.caffe_flags import CaffeCommand
 from farlayer.cli.console import Screen
-from farlayer.cli.options import HostOptions, host_options, need_file, split_list
+from farlayer.cli.options import KERNELS_OPTION, HostOptions, host_options, need_file, split_list
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +34,7 @@ class TimeOptions:
         phase: "TRAIN" or "TEST".
         level, stages: for include and exclude rules.
         as_json: whether results are told as JSON.
+        kernels: whose code does the heavy arithmetic.
         host: where Python layers run.
     """
 
@@ -44,6 +45,7 @@ class TimeOptions:
     level: int | None
     stages: tuple[str, ...]
     as_json: bool
+    kernels: str
     host: HostOptions
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ class TimeOptions:
 @click.option("--level", type=int, help="Level of the net, for include and exclude rules.")
 @click.option("--stage", metavar="STAGE,...", default="", help="Stages of the net, for the same.")
 @click.option("--json", "as_json", is_flag=True, help="Tell the results as JSON, in milliseconds.")
+@KERNELS_OPTION
 @host_options(nets=True)
 @click.pass_obj
 def time(
@@ -85,6 +88,7 @@ def time(
     level: int | None,
     stage: str,
     as_json: bool,
+    kernels: str,
 ) -> None:
     """Time a net: how long each layer takes forward and backward, and the whole passes.
 
@@ -92,7 +96,9 @@ def time(
     backward also where no loss depends on it, as in a net for deployment.
     """
     screen.configure_logging(host.log_level)
-    options = TimeOptions(model, split_list(weights), iterations, phase, level, split_list(stage), as_json, host)
+    options = TimeOptions(
+        model, split_list(weights), iterations, phase, level, split_list(stage), as_json, kernels, host
+    )
     run_time(options, screen)
 
 
@@ -113,7 +119,14 @@ def run_time(options: TimeOptions, screen: Screen) -> None:
     phase = caffe_pb2.Phase.Value(options.phase)
     with open_host(options.host, screen) as host:
         with screen.status("Starting the Python layers"):
-            net = build_net(definition, phase, host=host, level=options.level, stages=options.stages)
+            net = build_net(
+                definition,
+                phase,
+                host=host,
+                level=options.level,
+                stages=options.stages,
+                kernels=options.kernels,
+            )
         with net:
             for path in options.weights:
                 load_weights(net, path)

@@ -101,3 +101,12 @@ def test_wrong_input_ends_with_exit_code_2(folder: Path) -> None:
         result = farlayer(*arguments, cwd=folder, env=environment())
         assert result.code == 2, result
         assert text in result.err, result
+
+
+def test_kernels_may_be_chosen(folder: Path) -> None:
+    assert time_net(folder, "--iterations=1", "--kernels", "numpy", "--in-process").code == 0
+    (folder / "torch.py").write_text("raise ImportError('hidden by the test')\n", encoding="utf-8")
+    arguments = ("time", "-model", "net.prototxt", "--in-process", "--python-path", LAYERS, "--kernels=torch")
+    forced = farlayer(*arguments, cwd=folder, env=environment(PYTHONPATH=str(folder)))
+    assert forced.code == 2, forced
+    assert "torch kernels need PyTorch" in forced.err
