@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,6 +150,9 @@ def _check_fields(param: caffe_pb2.SolverParameter, solver_class: type[Solver]) 
     for name, count in (("iter_size", param.iter_size), ("average_loss", param.average_loss)):
         if count < 1:
             raise NetError(f"solver: {name} is {count}, expected 1 or more", remedy=f"correct {name}")
+    for field, value in param.ListFields():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise NetError(f"solver: {field.name} is {value}, expected a finite number", remedy=f"correct {field.name}")
     if param.regularization_type not in {"L1", "L2"}:
         raise NetError(
             f"solver: unknown regularization_type '{param.regularization_type}'; known: L1, L2",

@@ -31,6 +31,8 @@ def test_every_type_of_caffe_is_known_by_both_its_names(name: str) -> None:
         ('type: "SGD" solver_type: SGD', "both type and the older solver_type"),
         ('regularization_type: "L3"', "unknown regularization_type 'L3'; known: L1, L2"),
         ("iter_size: 0", "iter_size is 0"),
+        ("clip_gradients: nan", "clip_gradients is nan, expected a finite number"),
+        ("weight_decay: inf", "weight_decay is inf, expected a finite number"),
         ("average_loss: 0", "average_loss is 0"),
         ("snapshot: 5", "snapshot is given, but snapshot_prefix is not"),
         ("test_iter: 1", "1 test nets, but test_interval is 0"),
