@@ -104,6 +104,28 @@ def test_hdf5_snapshots_without_h5py_are_refused_before_training(
     make_solver("snapshot_format: HDF5")  # which writes none
 
 
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [(("a", "a"), "two layers with params are named 'a'"), (("", "b"), "a layer has no name"), (("a", "b"), "")],
+)
+def test_names_that_hdf5_cannot_keep_apart_are_found_before_training(
+    tmp_path: Path, names: tuple[str, str], fault: str
+) -> None:
+    net = NET + "".join(
+        f'layer {{ name: "{name}" type: "Parameter" top: "p{index}" parameter_param {{ shape {{ dim: 2 }} }} }}\n'
+        for index, name in enumerate(names)
+    )
+    for text in ("snapshot_format: HDF5", f'snapshot_prefix: "{tmp_path}/s"'):
+        build_solver(solver_param(text, net=net), host=InProcessHost(), base_dir=Path())
+    param = solver_param(f'snapshot_format: HDF5 snapshot_prefix: "{tmp_path}/s"', net=net)
+    if not fault:
+        build_solver(param, host=InProcessHost(), base_dir=Path())
+        return
+    with pytest.raises(SnapshotError, match=fault) as caught:
+        build_solver(param, host=InProcessHost(), base_dir=Path())
+    assert "BINARYPROTO" in caught.value.remedy
+
+
 def test_debug_info_reaches_the_test_nets() -> None:
     tested = "test_iter: 1 test_interval: 1"
     assert [net.debug_info for net in make_solver(f"debug_info: true {tested}").test_nets] == [True]
