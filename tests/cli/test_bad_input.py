@@ -50,6 +50,18 @@ def test_a_class_that_is_no_layer_is_refused(tmp_path: Path, leak_check: NoLeaks
     assert leak_check() == []
 
 
+def test_a_class_without_a_method_is_told_in_plain_words(tmp_path: Path, leak_check: NoLeaks) -> None:
+    (tmp_path / "half_written.py").write_text(
+        "import caffe\nclass Half(caffe.Layer):\n    def setup(self, bottom, top): pass\n", encoding="utf-8"
+    )
+    write_net(tmp_path, "Half", module="half_written")
+    result = train(tmp_path)
+    check(result, 1, "layer 'mine' (half_written.Half)", "'Half' object has no attribute 'reshape'")
+    assert "remedy: write `def reshape(self, bottom, top):` in the class" in result.err
+    assert "Traceback" not in result.err, result
+    assert leak_check() == []
+
+
 def test_a_wrong_number_of_bottoms_is_told_in_the_users_words(tmp_path: Path, leak_check: NoLeaks) -> None:
     write_net(tmp_path, "Ones", more='bottom: "x"')
     check(train(tmp_path, *PATH), 1, "layer 'mine'", "raised in setup: ValueError: Ones needs 1 bottom, not 2")
