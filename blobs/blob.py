@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.blobs.segment import Allocator, Segment, heap
-from farlayer.protos.errors import BlobError
+from farlayer.protos.errors import BlobError, ShapeError
 
 MAX_AXES = 32
 MAX_COUNT = 2**31 - 1
@@ -85,14 +85,17 @@ class Blob:
         beyond it data and diff are new and zero. Arrays taken from the blob before then keep the old memory.
 
         Raises:
-            BlobError: more than 32 axes, a negative axis, or a count over 2**31 - 1.
+            ShapeError: more than 32 axes, a negative axis, or a count over 2**31 - 1.
         """
         shape = _checked_shape(dims)
         if shape == self._shape:
             return
         count = _product(shape)
         if count > MAX_COUNT:
-            raise BlobError(f"blob shape {shape} has {count} values; at most {MAX_COUNT} are allowed")
+            raise ShapeError(
+                f"blob shape {shape} has {count} values; at most {MAX_COUNT} are allowed",
+                remedy="check the sizes that make this shape: dims, batch_size, num_output, kernel_size",
+            )
         self._shape = shape
         self._count = count
         if count > self._capacity:
@@ -216,11 +219,11 @@ def _checked_shape(dims: tuple[int | Iterable[int], ...]) -> tuple[int, ...]:
             dims = tuple(dims[0])
         shape = tuple(_as_int(dim) for dim in dims)
     except TypeError as error:
-        raise BlobError(f"a blob shape is made of whole numbers, not {dims!r}") from error
+        raise ShapeError(f"a blob shape is made of whole numbers, not {dims!r}") from error
     if len(shape) > MAX_AXES:
-        raise BlobError(f"a blob has at most {MAX_AXES} axes, not {len(shape)}")
+        raise ShapeError(f"a blob has at most {MAX_AXES} axes, not {len(shape)}", remedy="use fewer axes")
     if any(dim < 0 for dim in shape):
-        raise BlobError(f"blob shape {shape} has a negative axis")
+        raise ShapeError(f"blob shape {shape} has a negative axis", remedy="give sizes of 0 or more")
     return shape
 
 

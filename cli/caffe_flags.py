@@ -7,6 +7,8 @@ import re
 import click
 
 _FLAG = re.compile(r"--?(?P<name>[A-Za-z][A-Za-z0-9_-]+)(?P<value>=.*)?", re.DOTALL)
+_NOT_HERE = {"--gpu": "the engine runs on the CPU: leave it out"}
+"""Flags of Caffe's tools that have no meaning here, and why."""
 _YES = {"1", "t", "true", "y", "yes"}
 _NO = {"0", "f", "false", "n", "no"}
 
@@ -38,6 +40,8 @@ class CaffeCommand(click.Command):
                 rewritten.append(arg)
                 continue
             flag = "--" + match["name"].replace("_", "-")
+            if flag in _NOT_HERE and flag not in takes_value | switches:
+                raise click.NoSuchOption(flag, f"There is no {flag}: {_NOT_HERE[flag]}.", ctx=ctx)
             switch = _written_as_gflags_do(flag, match["value"], switches)
             if switch is not None:
                 rewritten.extend(switch)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from farlayer.engine.data.image_set import ImageSetConverter
 
 
+_TOLD_EACH = 20
+"""How many images that are left out are told by name: a wrong ROOTFOLDER would tell all of them."""
+
+
 @dataclass(frozen=True)
 class ConvertOptions:
     """What `farlayer convert-imageset` is told.
@@ -138,17 +142,23 @@ def _write(options: ConvertOptions, converter: ImageSetConverter, images: ImageL
     from farlayer.cli.counting import counted
     from farlayer.engine.data.databases import new_database
 
-    written = 0
+    written = left_out = 0
+    remedy = ""
     with (
         new_database(options.database, options.backend) as database,
         counted(converter.records(images), "Converting", "images", screen, len(images.images)) as records,
     ):
         for record in records:
             if isinstance(record, InputError):
-                screen.warn(f"left out: {record.message}")
+                left_out += 1
+                remedy = record.remedy if left_out == 1 or record.remedy == remedy else "see the warnings"
+                if left_out <= _TOLD_EACH:
+                    screen.warn(f"left out: {record.message}")
+                if left_out == _TOLD_EACH:
+                    screen.warn("more that are left out are only counted")
                 continue
             database.put(*record)
             written += 1
         if not written:
-            raise InputError("none of the images could be read", remedy="see the warnings; check ROOTFOLDER")
+            raise InputError("none of the images could be read", remedy=remedy)
     return written

@@ -71,7 +71,9 @@ def write_curves(history: RunHistory, path: str, *, title: str, losses: Collecti
     try:
         figure.savefig(path)
     except OSError as error:
-        raise InputError(f"--plot: '{path}' cannot be written: {error.strerror or error}") from error
+        raise InputError(
+            f"--plot: '{path}' cannot be written: {error.strerror or error}", remedy="choose another folder"
+        ) from error
 
 
 def _draw_train_loss(axis: Axes, history: RunHistory) -> None:

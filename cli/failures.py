@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from farlayer.cli.console import Screen
+from farlayer.cli.signals import interrupts
 from farlayer.protos.errors import FarlayerError, LayerError, PrototxtError, WorkerDiedError
 
 
@@ -37,6 +38,7 @@ def tell_failure(screen: Screen, error: FarlayerError) -> int:
 
 def tell_interruption(screen: Screen, story: str) -> int:
     """Prints the one line for Ctrl-C and SIGTERM. Returns the exit code."""
+    interrupts.last_words = ""
     _print(screen.err, Text(story or "interrupted", "yellow"))
     return 1
 

@@ -28,10 +28,12 @@ class Interrupts:
 
     Attributes:
         came: whether the exception was raised, or is kept back.
+        last_words: what the hurried end prints: "" for nothing, where that is told already.
     """
 
     def __init__(self) -> None:
         self.came = False
+        self.last_words = "interrupted"
         self._shields = 0
         self._handler: Callable[[int], bool] | None = None
 
@@ -88,9 +90,19 @@ class Interrupts:
         if self.came:
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)
+            if self.last_words:
+                _write_past_buffers(f"{self.last_words}\n".encode("utf-8", "backslashreplace"))
             os._exit(1)
         self.came = True
         self.check()
+
+
+def _write_past_buffers(line: bytes) -> None:
+    """Writes to stderr past Python's buffers, which the signal may have interrupted."""
+    try:
+        os.write(2, line)
+    except OSError:
+        pass  # whoever read it is gone
 
 
 interrupts = Interrupts()

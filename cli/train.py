@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from farlayer.engine.solvers.solver import Solver
     from farlayer.protos.caffe_pb2 import SolverParameter
 
+_NEED_GAMMA = {"step", "multistep", "exp"}
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -163,7 +165,7 @@ def run_training(options: TrainOptions, screen: Screen) -> None:
                     check_finite=options.stop_on_nan,
                     kernels=options.kernels,
                 )
-            _warn_of_no_loss(solver, screen)
+            _warn_of_what_is_missing(solver, screen)
             with solver:
                 _train(solver, history, effects, options, screen)
     except Interrupted as interruption:
@@ -202,12 +204,21 @@ def _make_snapshot_folder(definition: SolverParameter) -> None:
             ) from error
 
 
-def _warn_of_no_loss(solver: Solver, screen: Screen) -> None:
-    """Caffe trains such a net in silence, and a forgotten loss_weight of a Python layer is easily made."""
+def _warn_of_what_is_missing(solver: Solver, screen: Screen) -> None:
+    """Caffe runs such solvers in silence; a forgotten field, or loss_weight of a Python layer, is easily made."""
+    param = solver.param
     if not solver.net.loss_weights():
         screen.warn(
             "the train net has no loss, so nothing is learned; a Python layer is a loss only with `loss_weight: 1`"
         )
+    if not param.base_lr and param.lr_policy != "multifixed":
+        screen.warn("solver: base_lr is 0, so nothing is learned")
+    if not param.gamma and param.lr_policy in _NEED_GAMMA:
+        screen.warn(
+            f"solver: gamma is 0, and so is the learning rate from the first step of lr_policy '{param.lr_policy}' on"
+        )
+    if param.test_interval and not solver.test_nets:
+        screen.warn("solver: test_interval is given, but no test_iter, so nothing is tested")
 
 
 def _train(solver: Solver, history: RunHistory, effects: SignalEffects, options: TrainOptions, screen: Screen) -> None:
@@ -219,6 +230,8 @@ def _train(solver: Solver, history: RunHistory, effects: SignalEffects, options:
     if options.snapshot:
         solver.restore(options.snapshot)
     first = solver.iter
+    if first >= solver.param.max_iter:
+        screen.warn(f"nothing is trained: the run begins at iteration {first}, and max_iter is {solver.param.max_iter}")
     solver.add_listener(history)
     solver.update_guard = interrupts.shield
     started = time.monotonic()
@@ -230,8 +243,10 @@ def _train(solver: Solver, history: RunHistory, effects: SignalEffects, options:
     except (FarlayerError, Interrupted):
         if solver.iter > first:
             _save_what_was_reached(solver, screen)
+        interrupts.last_words = f"interrupted at {history.position(solver.iter)}"
         raise
     if solver.was_stopped:
+        interrupts.last_words = f"interrupted at {history.position(solver.iter)}"
         interrupts.raise_now()
     _tell_results(solver, history, solver.iter - first, time.monotonic() - started, screen)
     if options.plot:

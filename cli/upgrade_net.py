@@ -30,7 +30,10 @@ def upgrade_net(screen: Screen, *, source: str, target: str) -> None:
     from farlayer.engine.prototxt import to_text
 
     need_file(source, "SOURCE")
-    content = Path(source).read_bytes()
+    try:
+        content = Path(source).read_bytes()
+    except OSError as error:
+        raise InputError(f"SOURCE: cannot read '{source}': {error.strerror}", remedy="check the file") from error
     is_text = b"\0" not in content
     net, done = _read_text(content, source) if is_text else _read_binary(content, source)
     write_atomically(Path(target), to_text(net).encode() if is_text else net.SerializeToString())

@@ -88,7 +88,7 @@ def load_placement(path: Path | str) -> Placement:
         with open(path, "rb") as stream:
             document = tomllib.load(stream)
     except OSError as error:
-        raise PlacementError(f"placement file {path}: {error.strerror}") from error
+        raise PlacementError(f"placement file {path}: {error.strerror}", remedy="check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlacementError(f"placement file {path}: {error}", remedy="it is a TOML file") from error
     checker = _Checker(str(path), Path(path).resolve().parent)

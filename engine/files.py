@@ -16,7 +16,9 @@ from farlayer.protos.errors import SnapshotError
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_BINARY_SUFFIXES = {".caffemodel", ".solverstate"}
+_BEGINNING, _SHORTEST_TEXT = 256, 8
 HDF5_SUFFIX = ".h5"
 """What Caffe tells HDF5 files by."""
 
@@ -40,7 +42,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        room = "make sure that the folder exists, is writable and has room, or change snapshot_prefix"
+        room = "make sure that the folder exists, is writable and has room, or write elsewhere"
         raise SnapshotError(
             f"cannot write '{path}': {error.strerror or error}",
             remedy="raise the limit on open files (ulimit -n)" if error.errno == errno.EMFILE else room,
@@ -77,9 +79,22 @@ def decoding(path: Path, what: str, *, kind: str, remedy: str) -> Iterator[bytes
     try:
         yield content
     except DecodeError as error:
+        if _is_text(content):
+            raise SnapshotError(
+                f"the {what} '{path}' is a text ({len(content)} bytes), expected a {kind}, which is binary",
+                remedy=f"give the {kind}, not the definition that it was made with",
+            ) from error
+        if path.suffix in _BINARY_SUFFIXES - {kind}:
+            remedy = f"give a {kind}: by its name this is a {path.suffix}"
         raise SnapshotError(
             f"the {what} '{path}' is truncated or no {kind} ({len(content)} bytes)", remedy=remedy
         ) from error
+
+
+def _is_text(content: bytes) -> bool:
+    """Whether the beginning of a file is printable, as that of a prototxt; messages with numbers in them are not."""
+    beginning = content[:_BEGINNING].decode("utf-8", "replace").replace("\ufffd", "\0")
+    return len(beginning) >= _SHORTEST_TEXT and all(char.isprintable() or char in "\t\r\n" for char in beginning)
 
 
 def read_message(path: Path, message: AnyMessage, what: str, *, kind: str, remedy: str) -> AnyMessage:
@@ -93,6 +108,12 @@ def read_message(path: Path, message: AnyMessage, what: str, *, kind: str, remed
     return message
 
 
+def starts_as_hdf5(path: Path) -> bool:
+    """Whether a file is an HDF5 file, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+
+
 def is_hdf5(path: Path, what: str) -> bool:
     """Whether a file is an HDF5 file, by its first bytes, or should be one, by its suffix.
 
@@ -100,8 +121,7 @@ def is_hdf5(path: Path, what: str) -> bool:
         SnapshotError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE or path.suffix == HDF5_SUFFIX
+        return starts_as_hdf5(path) or path.suffix == HDF5_SUFFIX
     except OSError as error:
         raise cannot_read(path, what, error) from error
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from farlayer.engine.files import written_whole
+from farlayer.engine.files import HDF5_SIGNATURE, starts_as_hdf5, written_whole
 from farlayer.engine.optional import need
 from farlayer.protos.errors import SnapshotError
 
@@ -36,6 +36,8 @@ def reading(path: Path, what: str, *, remedy: str) -> Iterator[Group]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError) as error:
+        if path.is_file() and path.stat().st_size >= len(HDF5_SIGNATURE) and not starts_as_hdf5(path):
+            remedy = f"{remedy}; where it is a binary .caffemodel or .solverstate, take {path.suffix} off its name"
         raise SnapshotError(f"the {what} '{path}' is truncated or no HDF5 file: {error}", remedy=remedy) from error
 
 

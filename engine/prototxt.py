@@ -105,7 +105,7 @@ def _read_text(path: Path) -> str:
     except IsADirectoryError as error:
         raise PrototxtError("this is a folder", path=str(path), remedy="give the file inside it") from error
     except OSError as error:
-        raise PrototxtError(f"cannot be read: {error.strerror}", path=str(path)) from error
+        raise PrototxtError(f"cannot be read: {error.strerror}", path=str(path), remedy="check the file") from error
     if b"\0" in content:
         raise PrototxtError("this is a binary file, not a text", path=str(path), remedy=_BINARY_REMEDY)
     return _decode(content, str(path))

@@ -66,11 +66,15 @@ def layer_class(type_name: str, *, layer: str = "") -> type[Layer]:
         return found
     if type_name in _supplied():
         return _load_supplied(_supplied()[type_name], layer)
-    close = difflib.get_close_matches(type_name, known_types(), n=1)
-    guess = f"did you mean '{close[0]}'? Otherwise " if close else ""
+    close = _closest(type_name)
+    guess = f"did you mean '{close}'? Otherwise " if close else ""
+    whose = f"layer '{layer}' has " if layer else ""
+    fault = f"the unknown type '{type_name}'" if type_name else "no type"
     raise NetError(
-        f"layer '{layer}' has the unknown type '{type_name}'; known types: {', '.join(known_types())}",
-        remedy=f'{guess}supply the layer as a Python layer: type: "Python" with python_param {{ module layer }}',
+        f"{whose}{fault}; known types: {', '.join(known_types())}",
+        remedy=f'{guess}supply the layer as a Python layer: type: "Python" with python_param {{ module layer }}'
+        if type_name
+        else 'write one, type: "Convolution"',
         layer=layer,
     )
 
@@ -82,6 +86,13 @@ def create_layer(param: caffe_pb2.LayerParameter, context: LayerContext) -> Laye
         NetError: its type is unknown.
     """
     return context.kernels.layer_class(layer_class(param.type, layer=param.name))(param, context)
+
+
+def _closest(type_name: str) -> str:
+    """The known type that is written most like a name, in letters of either case; "" where none is like it."""
+    known = {name.lower(): name for name in known_types()}
+    close = difflib.get_close_matches(type_name.lower(), known, n=1)
+    return known[close[0]] if close else ""
 
 
 @cache

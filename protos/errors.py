@@ -10,6 +10,7 @@
     |-- LayerError                 user code raised; also an instance of the type it raised
     |-- NotFiniteError             a loss became NaN or infinite
     |-- BlobError                  a blob asked for what its shape or its memory cannot give
+    |   `-- ShapeError           a shape that no blob can have (exit code 2)
     |-- ValueCrossingError         a value that cannot cross between processes
     |-- WorkerError                the worker or its server failed, not the layer's code
     |   |-- WorkerUnavailableError nothing was executed; safe to retry
@@ -139,6 +140,10 @@ class BlobError(FarlayerError):
     """A blob was asked for what its shape or its memory cannot give."""
 
     wire_status = "INVALID_ARGUMENT"
+
+
+class ShapeError(BlobError, InputError):
+    """A shape that no blob can have: whoever asks for it is wrong, not the machine."""
 
 
 class ValueCrossingError(FarlayerError):

@@ -23,6 +23,12 @@ from farlayer.worker.loader import load_class
 
 Sized = TypeVar("Sized", bound=Message)
 
+_ARGUMENTS = {
+    "setup": "bottom, top",
+    "reshape": "bottom, top",
+    "forward": "bottom, top",
+    "backward": "top, propagate_down, bottom",
+}
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__))
 MAX_VALUE_BYTES = 60 * 1024 * 1024
 """Plain values of one call: below what a gRPC message holds. Larger things are blobs."""
@@ -183,9 +189,13 @@ class LayerSessionService:
         except (LayerLoadError, KeyboardInterrupt):
             raise
         except BaseException as error:  # the boundary: user code may raise anything
-            raise _UserCodeError(
-                user_error_to_wire(error, layer=self._name, type_name=self._type, method=method, own_files=_OWN_FOLDER)
-            ) from error
+            message = user_error_to_wire(
+                error, layer=self._name, type_name=self._type, method=method, own_files=_OWN_FOLDER
+            )
+            if _is_of_missing_method(error, self._instance, method):
+                message.traceback = ""  # it would show our own lines, and none of the user's
+                message.remedy = f"write `def {method}(self, {_ARGUMENTS[method]}):` in the class"
+            raise _UserCodeError(message) from error
         finally:
             self._user_seconds += time.perf_counter() - started
 
@@ -194,6 +204,16 @@ class LayerSessionService:
             ledger = self._known_ledger()
             for blob in self._instance.params[len(ledger.params) :]:  # a layer can only add them
                 ledger.add_param(blob)
+
+
+def _is_of_missing_method(error: BaseException, instance: Instance | None, method: str) -> bool:
+    """Whether an error says that the user's class lacks the method that was to be called."""
+    return (
+        isinstance(error, AttributeError)
+        and instance is not None
+        and method in _ARGUMENTS
+        and not hasattr(instance.layer, method)
+    )
 
 
 def checked_size(message: Sized, layer: str) -> Sized:

@@ -103,6 +103,10 @@ def new_database(path: str, backend: Backend) -> Iterator[RecordWriter]:
         raise InputError(f"'{path}' exists already", remedy="remove it, or choose another name")
     if not target.absolute().parent.is_dir():
         raise InputError(f"the folder of '{path}' does not exist", remedy="make it, or correct the path")
+    if not os.access(target.absolute().parent, os.W_OK | os.X_OK):
+        raise InputError(
+            f"the folder of '{path}' cannot be written to", remedy="change its permissions, or choose another folder"
+        )
     temporary = target.absolute().with_name(f".{target.name}.{os.getpid()}.part")
     try:
         writer = _WRITERS[backend](str(temporary), path)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from farlayer.engine.data.hdf5_files import read_datasets
 from farlayer.engine.data.images import read_file
+from farlayer.engine.files import HDF5_SIGNATURE
 from farlayer.engine.scratch import Scratch
 from farlayer.protos.errors import InputError
 
@@ -19,9 +20,15 @@ def read_file_list(source: str) -> list[str]:
     """Reads a list of files, with blanks or ends of lines between them.
 
     Raises:
-        InputError: it cannot be read, or is empty.
+        InputError: it cannot be read, is empty, or is no list.
     """
-    files = read_file(source, "the list of HDF5 files").decode("utf-8", "surrogateescape").split()
+    content = read_file(source, "the list of HDF5 files")
+    if content.startswith(HDF5_SIGNATURE):
+        raise InputError(
+            f"the list of HDF5 files '{source}' is an HDF5 file itself, expected a text with the paths of such files",
+            remedy="write its path into a text file, and name that one",
+        )
+    files = content.decode("utf-8", "surrogateescape").split()
     if not files:
         raise InputError(f"the list of HDF5 files '{source}' is empty", remedy="write the path of a file on each line")
     return files

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from farlayer.engine.data.databases import Backend, Record, open_database, record_name
 from farlayer.engine.data.datum import DatumDecoder, datum_of_file, datum_of_pixels, parse_datum
 from farlayer.engine.data.image_list import ImageList, ListedImage
-from farlayer.engine.data.images import ImageLibrary, image_library
+from farlayer.engine.data.images import ImageLibrary, Pixels, image_library
 from farlayer.protos.errors import InputError
 
 _SAME_KIND = {"jpeg": "jpg"}
@@ -78,10 +78,16 @@ class ImageSetConverter:
         elif self.size is None and _same_kind(kind) == _same_kind(own_kind):
             datum = datum_of_file(content, image.label)
         elif kind:
-            datum = datum_of_file(self._library.encode(pixels, kind), image.label)
+            datum = datum_of_file(self._encode(pixels, kind, name), image.label)
         else:
             raise InputError(f"{name} has no suffix that says how to encode it", remedy="give --encode-type")
         return pixels.shape, datum.SerializeToString()
+
+    def _encode(self, pixels: Pixels, kind: str, name: str) -> bytes:
+        try:
+            return self._library.encode(pixels, kind)
+        except InputError as error:
+            raise InputError(f"{name}: {error.message}", remedy=error.remedy) from error
 
 
 def _same_kind(kind: str) -> str:

@@ -14,6 +14,8 @@ from farlayer.protos.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+_DAMAGED = "check that it is whole and may be read, or make it again"
+_NO_ROOM = "make sure that its folder is writable and has room"
 _FIRST_MAP_BYTES = 64 << 20
 
 _environments = SharedHandles()
@@ -44,13 +46,13 @@ class LMDBWriter:
         self._name = name
         lmdb = need("lmdb", "an LMDB database")
         self._full: type[Exception] = lmdb.MapFullError
-        with _errors(name):
+        with _errors(name, _NO_ROOM):
             # No sync with each transaction: the database gets its name only when it is complete.
             self._environment = lmdb.open(path, map_size=_FIRST_MAP_BYTES, sync=False)
 
     def write(self, records: list[tuple[bytes, bytes]]) -> None:
         """See DatabaseWriter."""
-        with _errors(self._name):
+        with _errors(self._name, _NO_ROOM):
             while True:
                 try:
                     with self._environment.begin(write=True) as transaction:
@@ -62,7 +64,7 @@ class LMDBWriter:
 
     def close(self) -> None:
         """See DatabaseWriter."""
-        with _errors(self._name):
+        with _errors(self._name, _NO_ROOM):
             self._environment.sync(True)
             self._environment.close()
 
@@ -94,7 +96,7 @@ def _check_whole(source: str, environment: Any) -> None:  # noqa: ANN401  # lmdb
 
 
 @contextmanager
-def _errors(name: str) -> Iterator[None]:
+def _errors(name: str, remedy: str = _DAMAGED) -> Iterator[None]:
     """Makes InputErrors of lmdb's."""
     lmdb = need("lmdb", "an LMDB database")
     try:
@@ -104,6 +106,4 @@ def _errors(name: str) -> Iterator[None]:
             f"the LMDB database '{name}': a key is empty or longer than 511 bytes", remedy="use shorter file names"
         ) from error
     except lmdb.Error as error:
-        raise InputError(
-            f"the LMDB database '{name}': {error}", remedy="check that it is whole and may be read, or make it again"
-        ) from error
+        raise InputError(f"the LMDB database '{name}': {error}", remedy=remedy) from error

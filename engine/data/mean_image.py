@@ -23,7 +23,10 @@ def read_mean_image(path: str) -> NDArray[np.float32]:
     """
     remedy = "make it again with farlayer compute-image-mean"
     proto = read_message(Path(path), caffe_pb2.BlobProto(), "mean file", kind="BlobProto", remedy=remedy)
-    mean = blob_from_proto(proto).data
+    try:
+        mean = blob_from_proto(proto).data
+    except SnapshotError as error:
+        raise InputError(f"the mean file '{path}': {error.message}", remedy=remedy) from error
     if mean.ndim != _AXES or mean.shape[0] != 1 or not mean.size:
         raise InputError(
             f"the mean file '{path}' holds a blob of shape {mean.shape}, expected (1, channels, height, width)",

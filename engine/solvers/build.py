@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +105,7 @@ def build_solver(
             net = build_net(net_param, phase, host=host, rng=rng, check_finite=check_finite, kernels=kernels)
             net.debug_info = definition.debug_info
             nets.append(net)
+        _check_names(definition, nets[0])
         for path in (path.strip() for entry in definition.weights for path in entry.split(",")):
             found = find_file(path, base_dir, "weights file")
             for net in nets:
@@ -150,6 +153,9 @@ def _check_fields(param: caffe_pb2.SolverParameter, solver_class: type[Solver]) 
     for name, count in (("iter_size", param.iter_size), ("average_loss", param.average_loss)):
         if count < 1:
             raise NetError(f"solver: {name} is {count}, expected 1 or more", remedy=f"correct {name}")
+    for field, value in param.ListFields():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise NetError(f"solver: {field.name} is {value}, expected a finite number", remedy=f"correct {field.name}")
     if param.regularization_type not in {"L1", "L2"}:
         raise NetError(
             f"solver: unknown regularization_type '{param.regularization_type}'; known: L1, L2",
@@ -177,9 +183,31 @@ def _note(field: str, reason: str) -> None:
     logger.warning("solver: %s has no effect: %s", field, reason)
 
 
+def _check_names(param: caffe_pb2.SolverParameter, net: Net) -> None:
+    """Finds out before training that an HDF5 file, which keeps params by names, cannot keep those of two layers."""
+    if not _writes_snapshots(param) or param.snapshot_format != caffe_pb2.SolverParameter.HDF5:
+        return
+    names = [layer.name for layer in net.layers]
+    of_params = Counter(layer.name for layer in net.layers if layer.params)
+    fault = "a layer has no name" if "" in names else ""
+    twice = next((name for name, count in of_params.items() if count > 1), "")
+    if twice:
+        fault = f"two layers with params are named '{twice}'"
+    if fault:
+        raise SnapshotError(
+            f"solver: snapshot_format: HDF5 keeps weights by the names of layers, but {fault}",
+            remedy="give layers distinct names, or use snapshot_format: BINARYPROTO",
+            layer=twice,
+        )
+
+
+def _writes_snapshots(param: caffe_pb2.SolverParameter) -> bool:
+    return bool(param.snapshot or (param.snapshot_after_train and param.snapshot_prefix))
+
+
 def _check_snapshots(param: caffe_pb2.SolverParameter) -> None:
     """Finds out before training, not at the first snapshot, that none can be written."""
-    if not param.snapshot and not (param.snapshot_after_train and param.snapshot_prefix):
+    if not _writes_snapshots(param):
         return
     if param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
         need("h5py", "snapshot_format: HDF5")

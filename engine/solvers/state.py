@@ -52,9 +52,12 @@ def read_state(path: Path) -> StoredState:
     read = state_hdf5.read if is_hdf5(path, "solver state") else state_binary.read
     numbers, history = read(path)
     if not numbers.HasField("iter"):
+        is_weights = path.suffix == ".caffemodel"
         raise SnapshotError(
             f"the solver state '{path}' states no iteration ({path.stat().st_size} bytes)",
-            remedy="take an earlier snapshot, or check that it is a .solverstate",
+            remedy="give the .solverstate that lies beside these weights"
+            if is_weights
+            else "take an earlier snapshot, or check that it is a .solverstate",
         )
     return StoredState(numbers, history)
 

@@ -50,6 +50,18 @@ def test_a_class_that_is_no_layer_is_refused(tmp_path: Path, leak_check: NoLeaks
     assert leak_check() == []
 
 
+def test_a_class_without_a_method_is_told_in_plain_words(tmp_path: Path, leak_check: NoLeaks) -> None:
+    (tmp_path / "half_written.py").write_text(
+        "import caffe\nclass Half(caffe.Layer):\n    def setup(self, bottom, top): pass\n", encoding="utf-8"
+    )
+    write_net(tmp_path, "Half", module="half_written")
+    result = train(tmp_path)
+    check(result, 1, "layer 'mine' (half_written.Half)", "'Half' object has no attribute 'reshape'")
+    assert "remedy: write `def reshape(self, bottom, top):` in the class" in result.err
+    assert "Traceback" not in result.err, result
+    assert leak_check() == []
+
+
 def test_a_wrong_number_of_bottoms_is_told_in_the_users_words(tmp_path: Path, leak_check: NoLeaks) -> None:
     write_net(tmp_path, "Ones", more='bottom: "x"')
     check(train(tmp_path, *PATH), 1, "layer 'mine'", "raised in setup: ValueError: Ones needs 1 bottom, not 2")
@@ -160,6 +172,17 @@ def test_a_malformed_net_is_told_with_line_column_and_the_line_itself(tmp_path: 
     assert leak_check() == []
 
 
+@pytest.mark.parametrize(("old", "new"), [("num_output: 2", "num_output: 4000000000"), ("dim: 4", "dim: -4")])
+def test_a_shape_that_no_blob_can_have_is_bad_input(tmp_path: Path, leak_check: NoLeaks, old: str, new: str) -> None:
+    write_net(tmp_path, "Ones")
+    net = tmp_path / "net.prototxt"
+    text = net.read_text(encoding="utf-8")
+    assert old in text
+    net.write_text(text.replace(old, new, 1), encoding="utf-8")
+    check(train(tmp_path), 2, "blob shape (", "layer: i", "remedy: ")
+    assert leak_check() == []
+
+
 def test_a_malformed_solver_is_told_with_line_and_column(tmp_path: Path) -> None:
     write_net(tmp_path, "Ones", solver="max_iter: many")
     check(train(tmp_path), 2, "solver.prototxt:7:11: ", "max_iter: many")
@@ -214,7 +237,7 @@ def test_a_blob_that_grows_too_large_in_a_native_layer_is_told_with_the_layer(tm
         net.read_text().replace("dim: 4 dim: 3", "dim: 100000 dim: 1").replace("num_output: 2", "num_output: 99999")
     )
     result = train(tmp_path, *PATH)
-    check(result, 1, "at most 2147483647 are allowed", "layer: ip")
+    check(result, 2, "at most 2147483647 are allowed", "layer: ip")
 
 
 def test_a_carrier_and_a_transport_that_exclude_each_other_are_refused_at_once(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ def test_a_misspelled_flag_is_told_as_a_whole() -> None:
         parsed(train, "-solvr", "s")
 
 
+@pytest.mark.parametrize("written", [("-gpu", "0"), ("--gpu=all",)])
+def test_a_flag_of_caffe_that_has_no_meaning_here_is_told_with_the_reason(written: tuple[str, ...]) -> None:
+    with pytest.raises(click.NoSuchOption, match="There is no --gpu: the engine runs on the CPU"):
+        parsed(train, "-solver", "s", *written)
+
+
 def test_caffe_test_takes_its_flags_and_its_50_iterations() -> None:
     params = parsed(farlayer.commands["test"], "-model", "n", "-weights", "w", "-phase", "train", "-stage=a,b")
     assert (params["model"], params["weights"], params["phase"], params["stage"]) == ("n", "w", "TRAIN", "a,b")

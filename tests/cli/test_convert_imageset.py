@@ -88,8 +88,26 @@ def test_images_that_cannot_be_read_are_left_out_and_told(folder: Path) -> None:
 
 def test_bad_input_ends_with_exit_code_2_and_leaves_nothing(folder: Path) -> None:
     before = sorted(os.listdir(folder))
-    refused(convert(folder, "images", "list.txt", "db"), "none of the images could be read", "images0.png", "remedy: ")
+    result = convert(folder, "images", "list.txt", "db")
+    refused(
+        result, "none of the images could be read", "images0.png", "remedy: check the path, and that the root folder"
+    )
     assert sorted(os.listdir(folder)) == before
+
+
+def test_of_many_that_are_left_out_some_are_told_and_all_are_counted(folder: Path) -> None:
+    (folder / "list.txt").write_text("0.png 0\n" + "".join(f"none{index}.png 0\n" for index in range(50)))
+    result = convert(folder, "images/", "list.txt", "db")
+    assert result.code == 0, result
+    lines = result.err.splitlines()
+    assert len(lines) == 21, result
+    assert lines[-1] == "warning: more that are left out are only counted"
+    assert re.search(r"^Left out +50 images$", result.out, re.MULTILINE), result
+
+
+def test_a_kind_that_cannot_be_encoded_is_told_with_the_image_and_a_remedy(folder: Path) -> None:
+    result = convert(folder, "--encode-type", "nonsense", "images/", "list.txt", "db")
+    refused(result, "left out: image '0.png' (line 1 of 'list.txt'): ", "'nonsense'", "remedy: use png or jpg")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What signals do to a solver; test_interruption.py sends them to whole runs."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,3 +85,19 @@ def test_who_ends_a_run_raises_the_same_exception(interrupts: Interrupts) -> Non
     with pytest.raises(Interrupted):
         interrupts.raise_now()
     assert interrupts.came
+
+
+@pytest.mark.parametrize("words", ["interrupted at iteration 3; last snapshot: out/x_iter_3.caffemodel", ""])
+def test_a_hurried_end_says_what_there_is_to_say(words: str) -> None:
+    script = (
+        "import signal\n"
+        "from farlayer.cli.signals import Interrupted, interrupts\n"
+        "interrupts.install()\n"
+        f"interrupts.last_words = {words!r}\n"
+        "try:\n"
+        "    interrupts.raise_now()\n"
+        "except Interrupted:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{words}\n" if words else "")

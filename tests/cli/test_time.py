@@ -109,3 +109,11 @@ def test_wrong_input_ends_with_exit_code_2(folder: Path) -> None:
         result = farlayer(*arguments, cwd=folder, env=environment())
         assert result.code == 2, result
         assert text in result.err, result
+
+
+def test_kernels_that_are_not_installed_are_refused(folder: Path) -> None:
+    (folder / "torch.py").write_text("raise ImportError('hidden by the test')\n", encoding="utf-8")
+    arguments = ("time", "-model", "net.prototxt", "--in-process", "--python-path", LAYERS, "--kernels=torch")
+    forced = farlayer(*arguments, cwd=folder, env=environment(PYTHONPATH=str(folder)))
+    assert forced.code == 2, forced
+    assert "torch kernels need PyTorch" in forced.err

@@ -259,6 +259,22 @@ def test_a_net_without_a_loss_is_warned_of(tmp_path: Path) -> None:
     assert "warning: " not in with_loss.err
 
 
+@pytest.mark.parametrize(
+    ("fields", "warning"),
+    [
+        ("base_lr: 0", "solver: base_lr is 0, so nothing is learned"),
+        ('lr_policy: "step"\nstepsize: 2', "solver: gamma is 0, and so is the learning rate from the first step of"),
+        ("test_interval: 2", "solver: test_interval is given, but no test_iter, so nothing is tested"),
+        ("max_iter: 0", "nothing is trained: the run begins at iteration 0, and max_iter is 0"),
+    ],
+)
+def test_a_forgotten_field_of_the_solver_is_warned_of(tmp_path: Path, fields: str, warning: str) -> None:
+    write_net(tmp_path, "Half", solver=fields)
+    result = train(tmp_path, "--python-path", LAYERS, "--in-process")
+    assert result.code == 0, result
+    assert f"warning: {warning}" in result.err, result
+
+
 def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     write_net(tmp_path, "Half")
     net = tmp_path / "net.prototxt"

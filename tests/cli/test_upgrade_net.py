@@ -1,11 +1,15 @@
 """farlayer upgrade-net as its users run it."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from farlayer.cli.console import Screen
+from farlayer.cli.upgrade_net import upgrade_net
 from farlayer.engine.prototxt import read_net
 from farlayer.protos import caffe_pb2
+from farlayer.protos.errors import InputError
 from tests.cli.command import farlayer
 from tests.engine.support import net_param
 
@@ -61,3 +65,16 @@ def test_a_missing_file_and_a_missing_folder_are_told(tmp_path: Path) -> None:
     (tmp_path / "net").write_text(NOW % "", encoding="utf-8")
     nowhere = farlayer("upgrade-net", "net", "no/folder/new", cwd=tmp_path)
     assert (nowhere.code, "cannot write 'no/folder/new'" in nowhere.err) == (2, True), nowhere
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the answer of the system, since root may read everything."""
+    (tmp_path / "old").touch()
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"SOURCE: cannot read '.*old': Permission denied") as caught:
+        upgrade_net.callback.__wrapped__(Screen.make(), source=str(tmp_path / "old"), target="new")  # type: ignore[union-attr]
+    assert caught.value.remedy

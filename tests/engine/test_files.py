@@ -108,3 +108,23 @@ def test_hdf5_is_told_by_its_first_bytes_or_its_suffix(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     assert is_hdf5(tmp_path / name, "file") is expected
+
+
+def test_a_text_in_the_place_of_a_binary_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text('name: "LeNet"\nlayer {\n', encoding="utf-8")
+    with (
+        pytest.raises(SnapshotError, match=r"f' is a text \(22 bytes\), expected a \.caffemodel") as caught,
+        decoding(tmp_path / "f", "weights file", **READ),
+    ):
+        raise DecodeError("at byte 1")
+    assert "give the .caffemodel" in caught.value.remedy
+
+
+def test_a_file_of_the_other_kind_is_told(tmp_path: Path) -> None:
+    (tmp_path / "f.solverstate").write_bytes(b"\x08\x01\xff")
+    with (
+        pytest.raises(SnapshotError, match=r"truncated or no \.caffemodel") as caught,
+        decoding(tmp_path / "f.solverstate", "weights file", **READ),
+    ):
+        raise DecodeError("at byte 1")
+    assert caught.value.remedy == "give a .caffemodel: by its name this is a .solverstate"

@@ -76,3 +76,14 @@ def test_what_is_no_dataset_of_numbers_is_told(tmp_path: Path, name: str, found:
         file["null"] = h5py.Empty("f4")
         with pytest.raises(SnapshotError, match=rf"the file: expected a dataset of numbers at '/{name}', but {found}"):
             numbers_of(file, name, "the file")
+
+
+def test_a_binary_file_with_the_suffix_of_hdf5_is_told(tmp_path: Path) -> None:
+    (tmp_path / "w.h5").write_bytes(b"\x0a\x06the net")
+    with (
+        pytest.raises(SnapshotError, match="no HDF5 file") as caught,
+        reading(tmp_path / "w.h5", "weights file", remedy="copy it again"),
+    ):
+        pass
+    assert caught.value.remedy.startswith("copy it again; ")
+    assert "take .h5 off its name" in caught.value.remedy

@@ -29,6 +29,20 @@ def test_an_unknown_type_lists_the_known_ones_and_the_way_out() -> None:
     assert 'type: "Python"' in caught.value.remedy
 
 
+def test_a_type_in_letters_of_another_case_is_guessed() -> None:
+    for written, meant in (("Relu", "ReLU"), ("batchnorm", "BatchNorm"), ("LRn", "LRN")):
+        with pytest.raises(NetError) as caught:
+            layer_class(written)
+        assert f"did you mean '{meant}'?" in caught.value.remedy
+        assert caught.value.message.startswith(f"the unknown type '{written}'; known types: ")
+
+
+def test_a_layer_without_a_type_is_told_so() -> None:
+    with pytest.raises(NetError, match=r"^layer 'conv1' has no type; known types: ") as caught:
+        layer_class("", layer="conv1")
+    assert caught.value.remedy == 'write one, type: "Convolution"'
+
+
 def test_a_type_has_one_class() -> None:
     class OtherLayer(Layer):
         pass

@@ -119,6 +119,22 @@ def test_a_missing_folder_is_told(tmp_path: Path, backend: Backend) -> None:
         pytest.fail("not reached")
 
 
+@both
+def test_a_folder_that_cannot_be_written_to_is_told(
+    tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the answer of the system, since root may write everywhere."""
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    path = str(tmp_path / "db")
+    with (
+        pytest.raises(InputError, match=f"the folder of '{path}' cannot be written to") as caught,
+        new_database(path, backend),
+    ):
+        pytest.fail("not reached")
+    assert caught.value.remedy
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_key_that_lmdb_cannot_hold_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match="longer than 511 bytes"),

@@ -38,8 +38,10 @@ def test_it_is_written_as_caffe_does_it(tmp_path: Path) -> None:
 def test_what_is_no_image_is_refused(tmp_path: Path, proto: caffe_pb2.BlobProto, message: str) -> None:
     path = tmp_path / "mean.binaryproto"
     path.write_bytes(proto.SerializeToString())
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read_mean_image(str(path))
+    assert str(path) in caught.value.message
+    assert "compute-image-mean" in caught.value.remedy
 
 
 def test_missing_and_truncated_files_are_refused(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def test_every_type_of_caffe_is_known_by_both_its_names(name: str) -> None:
         ('type: "SGD" solver_type: SGD', "both type and the older solver_type"),
         ('regularization_type: "L3"', "unknown regularization_type 'L3'; known: L1, L2"),
         ("iter_size: 0", "iter_size is 0"),
+        ("clip_gradients: nan", "clip_gradients is nan, expected a finite number"),
+        ("weight_decay: inf", "weight_decay is inf, expected a finite number"),
         ("average_loss: 0", "average_loss is 0"),
         ("snapshot: 5", "snapshot is given, but snapshot_prefix is not"),
         ("test_iter: 1", "1 test nets, but test_interval is 0"),
@@ -100,6 +102,28 @@ def test_hdf5_snapshots_without_h5py_are_refused_before_training(
         make_solver(f'snapshot_format: HDF5 snapshot: 5 snapshot_prefix: "{tmp_path}/s"')
     assert "farlayer[hdf5]" in caught.value.remedy
     make_solver("snapshot_format: HDF5")  # which writes none
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [(("a", "a"), "two layers with params are named 'a'"), (("", "b"), "a layer has no name"), (("a", "b"), "")],
+)
+def test_names_that_hdf5_cannot_keep_apart_are_found_before_training(
+    tmp_path: Path, names: tuple[str, str], fault: str
+) -> None:
+    net = NET + "".join(
+        f'layer {{ name: "{name}" type: "Parameter" top: "p{index}" parameter_param {{ shape {{ dim: 2 }} }} }}\n'
+        for index, name in enumerate(names)
+    )
+    for text in ("snapshot_format: HDF5", f'snapshot_prefix: "{tmp_path}/s"'):
+        build_solver(solver_param(text, net=net), host=InProcessHost(), base_dir=Path())
+    param = solver_param(f'snapshot_format: HDF5 snapshot_prefix: "{tmp_path}/s"', net=net)
+    if not fault:
+        build_solver(param, host=InProcessHost(), base_dir=Path())
+        return
+    with pytest.raises(SnapshotError, match=fault) as caught:
+        build_solver(param, host=InProcessHost(), base_dir=Path())
+    assert "BINARYPROTO" in caught.value.remedy
 
 
 def test_debug_info_reaches_the_test_nets() -> None:

@@ -73,6 +73,13 @@ def test_what_is_no_state_is_refused(tmp_path: Path, content: bytes) -> None:
         read_state(tmp_path / "s")
 
 
+def test_weights_in_the_place_of_a_state_are_told(tmp_path: Path) -> None:
+    (tmp_path / "w.caffemodel").write_bytes(b"\x0a\x00")
+    with pytest.raises(SnapshotError) as caught:
+        read_state(tmp_path / "w.caffemodel")
+    assert ".solverstate" in caught.value.remedy
+
+
 def test_a_missing_state_is_named(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="cannot read the solver state"):
         read_state(tmp_path / "missing")

@@ -179,3 +179,9 @@ def test_a_missing_package_is_told_with_the_layer_and_the_extra(source: Path, mo
     with pytest.raises(NetError, match=r"^layer 'l' \(HDF5Data\): an HDF5 file needs the package h5py") as error:
         running(hdf5_data(source))
     assert "farlayer[hdf5]" in error.value.remedy
+
+
+def test_a_file_of_data_in_the_place_of_the_list_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", data=rows(0, 1), label=rows(0, 1))
+    with pytest.raises(NetError, match=r"'.*a\.h5' is an HDF5 file itself, expected a text with the paths"):
+        running(hdf5_data(path))
