@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,7 @@ class _Builder:
             self._add_layer(layer_param)
 
     def finish(self, check_finite: bool) -> Net:
+        self._warn_of_names()
         self._plan_backward()
         self._params.share()
         outputs = sorted(self._unread)
@@ -168,6 +170,15 @@ class _Builder:
             self._producers[name] = layer.name
         self._unread.add(name)
         return blob
+
+    def _warn_of_names(self) -> None:
+        """Caffe says nothing: files of weights know layers by name alone, and give theirs to the first."""
+        with_params = Counter(node.layer.name for node in self._nodes if node.layer.params)
+        shared = [name for name, count in with_params.items() if count > 1]
+        if shared:
+            logger.warning(
+                "several layers with params are named '%s': from files only the first gets weights", "', '".join(shared)
+            )
 
     def _plan_backward(self) -> None:
         facts = [_facts(node, learns) for node, learns in zip(self._nodes, self._learns, strict=True)]

@@ -197,7 +197,11 @@ class Solver(ABC):
         base, suffix = f"{self.param.snapshot_prefix}_iter_{self.iter}", HDF5_SUFFIX if hdf5 else ""
         model_path, state_path = Path(f"{base}.caffemodel{suffix}"), Path(f"{base}.solverstate{suffix}")
         save_weights(self.net, model_path, with_diff=self.param.snapshot_diff, hdf5=hdf5)
-        write_state(state_path, self._state_numbers(model_path), self.history, hdf5=hdf5)
+        try:
+            write_state(state_path, self._state_numbers(model_path), self.history, hdf5=hdf5)
+        except SnapshotError as error:
+            error.add_note(f"the weights were written: {model_path}; without a state a run can start from them only")
+            raise
         self.last_snapshot = self.iter
         logger.info("snapshot of iteration %d: %s, %s", self.iter, model_path, state_path)
         for listener in self._listeners:

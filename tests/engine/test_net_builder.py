@@ -216,3 +216,12 @@ def test_a_batch_norm_without_param_lines_counts_as_learning(spec: str, needs: b
     node = next(node for node in net.nodes if node.layer.name == "ip")
     assert node.propagate_down == [needs]
     assert [param.lr_mult for param in net.learnable if param.layer == "bn"] == [0, 0, 0]
+
+
+def test_layers_of_one_name_with_params_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    twin = IP.replace('bottom: "x" top: "y"', 'bottom: "y" top: "z"')
+    native_net(DATA + IP + twin)
+    assert "several layers with params are named 'ip': from files only the first gets weights" in caplog.text
+    caplog.clear()
+    native_net(DATA + IP + LOSS.replace('"loss" type', '"ip" type'))
+    assert caplog.text == ""

@@ -289,6 +289,15 @@ def test_an_update_and_its_count_are_made_under_the_guard(tmp_path: Path) -> Non
     assert states[0][2] != states[1][2] == states[2][2] != states[3][2] == weights(solver)
 
 
+def test_where_only_the_weights_could_be_written_the_error_names_them(tmp_path: Path) -> None:
+    solver = make_solver(f'snapshot_prefix: "{tmp_path}/s"')
+    (tmp_path / "s_iter_0.solverstate").mkdir()
+    with pytest.raises(SnapshotError, match="solverstate") as caught:
+        solver.snapshot()
+    assert caught.value.__notes__[0].startswith(f"the weights were written: {tmp_path}/s_iter_0.caffemodel")
+    assert solver.last_snapshot is None
+
+
 def test_the_solver_knows_of_which_iteration_its_last_snapshot_is(tmp_path: Path) -> None:
     solver = make_solver(f'snapshot: 2 snapshot_prefix: "{tmp_path}/s"')
     assert solver.last_snapshot is None
