@@ -11,8 +11,9 @@ class DepthwiseConvolutionLayer(ConvolutionLayer):
     """A Convolution whose group is the number of channels.
 
     Bottoms, tops and params are those of Convolution; num_output is a multiple of the channels.
-    convolution_param.group may be left out. Differs from the forks, where it may not, and where another one is computed
-    on a CPU as Convolution does, but wrongly on a GPU: here it is refused.
+    convolution_param.group may be left out.
+    Differs from Caffe: in its forks group may not be left out, and another one than the channels is computed
+    on a CPU as Convolution does, but wrongly on a GPU; here it is refused.
     Source: a layer of Caffe's forks (yonghenglh6/DepthwiseConvolution), depthwise_conv_layer.cpp and .cu.
     """
 
