@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlayer.engine.layer import Blobs, Flags, Layer
+from farlayer.engine.layers.parts import slices
 from farlayer.engine.layers.vision.resampling import bilinear
 from farlayer.engine.registry import register
 
@@ -106,6 +107,7 @@ class InterpLayer(Layer):
 def _parts(x: Array, y: Array) -> Iterator[tuple[Array, Array]]:
     """The images of both arrays, shapes (images, H, W), so many at a time that they stay in the cache."""
     num_images = math.prod(x.shape[:2])
-    step = max(1, _PART_VALUES // max(math.prod(x.shape[2:]), math.prod(y.shape[2:])))
+    values_each = max(math.prod(x.shape[2:]), math.prod(y.shape[2:]))
     x, y = (array.reshape(num_images, *array.shape[2:]) for array in (x, y))
-    return ((x[start : start + step], y[start : start + step]) for start in range(0, num_images, step))
+    for part in slices(num_images, values_each, _PART_VALUES):
+        yield x[part], y[part]
